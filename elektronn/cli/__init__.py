@@ -1,0 +1,1 @@
+"""The door: arguments, signals, exit codes, progress."""

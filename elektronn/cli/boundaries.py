@@ -1,0 +1,25 @@
+"""``elektronn boundaries``."""
+
+from __future__ import annotations
+
+import argparse
+
+from elektronn.cli.options import params_of, settings_arguments, volume
+from elektronn.cli.progress import Display
+
+
+def arguments(verb: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    verb.add_argument("ids", type=volume, metavar="IDS", help="volume of IDs (0 = extracellular or unassigned)")
+    verb.add_argument("out", type=volume, metavar="OUT", help="boundary map to make (.h5, .zarr or .npy)")
+    settings_arguments(verb)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Convert."""
+    from elektronn.volumes.boundaries import convert
+
+    display = Display("boundaries", given.log)
+    with display.bar():
+        convert(given.ids, given.out, params_of(given).boundaries, progress=display.advance)
+    display.line(f"{given.out}: boundary map of {given.ids}")

@@ -1,0 +1,41 @@
+"""``elektronn config``: show, check, describe."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from elektronn.cli.options import params_of, settings_arguments
+
+
+def arguments(verb: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    verb.add_argument(
+        "what",
+        choices=("show", "check", "schema"),
+        help="show: all settings with defaults (YAML); check: settings and table of volumes; schema: JSON schema for editors",
+    )
+    settings_arguments(verb)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Print what was asked for."""
+    from elektronn.config.tree import Params
+    from elektronn.settings import plain, schema
+
+    if given.what == "schema":
+        print(json.dumps(schema(Params), indent=2))
+        return
+    if given.params is None and Path("params.yaml").is_file():
+        given.params = Path("params.yaml")
+    params = params_of(given)
+    if given.what == "show":
+        import yaml
+
+        print(yaml.safe_dump(plain(params), sort_keys=False, allow_unicode=True), end="")
+        return
+    from elektronn.volumes.table import data_root, read_table
+
+    rows = read_table(Path(params.volumes), data_root(params.data_root))
+    print(f"ok: {len(params.experiments)} experiments, {len(rows)} volumes")

@@ -1,0 +1,76 @@
+"""The ``elektronn`` command: parse, dispatch, turn failures into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+VERBS = {
+    "sample": "make one cube of the embedded synthetic data set",
+    "boundaries": "convert a volume of IDs to a boundary map",
+    "check": "check that labels fit their image: sizes, classes and content",
+    "train": "train a network, or resume an interrupted training",
+    "predict": "predict a volume densely, store to store",
+    "evaluate": "compare predictions with labels",
+    "report": "write the one-page report of an experiment",
+    "config": "show, check or describe the parameter file",
+    "adopt": "let dvc or snakemake accept what the other has made",
+}
+
+
+def parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser of all verbs; only the module of the ``chosen`` one is imported."""
+    top = argparse.ArgumentParser(
+        prog="elektronn",
+        description="Cell boundaries in electron-microscopy volumes. A volume is FILE, FILE:KEY or "
+        "FILE:KEY[z0:z1,y0:y1,x0:x1] (HDF5, zarr, .npy), with @xyz behind it if its axes are not zyx.",
+        epilog="Exit codes: 0 ok, 2 usage or settings, 3 a check failed, 4 data unreadable, "
+        "5 result not writable, 130 stopped with state saved.",
+    )
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, text in VERBS.items():
+        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            import_module(f"elektronn.cli.{name}").arguments(verb)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    from elektronn.errors import ElektronnError
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    given = parser(next((word for word in arguments if word in VERBS), None)).parse_args(arguments)
+    try:
+        import_module(f"elektronn.cli.{given.verb}").run(given)
+    except ElektronnError as error:
+        for line in str(error).splitlines():
+            print(f"elektronn {given.verb}: {line}", file=sys.stderr)
+        _log(given, str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"elektronn {given.verb}: interrupted; nothing half-written was left", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _log(given: argparse.Namespace, text: str) -> None:
+    if getattr(given, "log", None):
+        from pathlib import Path
+
+        with Path(given.log).open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+def run() -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,144 @@
+"""``elektronn train``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from elektronn.cli.options import params_of, settings_arguments
+from elektronn.cli.progress import Display
+from elektronn.errors import ConfigError
+from elektronn.volumes.address import Address
+
+if TYPE_CHECKING:
+    from elektronn.training.control import Event, Mailbox, Preview
+
+
+def arguments(verb: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    verb.add_argument("experiment", metavar="EXPERIMENT", help="name of the section under `experiments`")
+    for role in ("train", "valid"):
+        verb.add_argument(
+            f"--{role}",
+            action="append",
+            nargs=3,
+            default=[],
+            metavar=("NAME", "IMAGE", "LABELS"),
+            help=f"a volume to {'train on' if role == 'train' else 'validate with'}; may be repeated",
+        )
+    verb.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file to make (.safetensors)")
+    verb.add_argument("--history", type=Path, metavar="FILE", help="history (CSV); default: beside the model")
+    verb.add_argument("--card", type=Path, metavar="FILE", help="model card (JSON); default: beside the model")
+    verb.add_argument("--curves", type=Path, metavar="FILE", help="learning curves (PNG); default: beside the model")
+    verb.add_argument("--resolved", type=Path, metavar="FILE", help="full settings (YAML); default: beside the model")
+    verb.add_argument("--state", type=Path, metavar="DIR", help="backups and previews; default: beside the model")
+    settings_arguments(verb)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Train."""
+    from elektronn.config.load import experiment_of, write_resolved
+    from elektronn.report.learning import draw_history
+    from elektronn.training.control import Mailbox
+    from elektronn.training.stage import Outputs, train
+
+    params = params_of(given)
+    experiment = experiment_of(params, given.experiment)
+    if not given.train:
+        raise ConfigError("nothing to train on; give at least one --train NAME IMAGE LABELS")
+    folder = given.model.parent
+    state = given.state or folder / "state"
+    outputs = Outputs(given.model, given.history or folder / "history.csv", given.card or folder / "model.json", state)
+    mailbox, display = Mailbox(), Display(f"train {given.experiment}", given.log)
+    with _signals(mailbox), display.bar():
+        train(
+            _volumes(given.train),
+            _volumes(given.valid),
+            experiment.network,
+            experiment.sampling,
+            experiment.training,
+            outputs,
+            mailbox=mailbox,
+            listen=_Listener(display, state, experiment.training.steps),
+        )
+    draw_history(outputs.history, given.curves or folder / "curves.png")
+    write_resolved(given.resolved or folder / "params.resolved.yaml", params)
+    display.line(f"{given.model}: trained model of experiment {given.experiment}")
+
+
+def _volumes(rows: list[list[str]]) -> list[tuple[str, Address, Address]]:
+    from elektronn.volumes.address import parse_address
+
+    return [(name, parse_address(image), parse_address(labels)) for name, image, labels in rows]
+
+
+class _signals:  # noqa: N801 - reads as a block
+    """SIGINT and SIGTERM become a Stop command while the block runs."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+
+    def __enter__(self) -> None:
+        self.old = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.old.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        from elektronn.training.control import Stop
+
+        self.mailbox.post(Stop(signal.Signals(number).name))
+
+
+class _Listener:
+    """Shows what a training says."""
+
+    def __init__(self, display: Display, state: Path, steps: int) -> None:
+        self.display, self.state, self.steps = display, state, steps
+        self.speed = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        from elektronn.training import control
+
+        match event:
+            case control.Started():
+                origin = (
+                    f"resumed at step {event.step} from {event.resumed_from}"
+                    if event.resumed_from
+                    else "from the start"
+                )
+                self.display.line(f"{event.parameters} parameters on {event.device}, {event.steps} steps, {origin}")
+            case control.Stepped():
+                note = f"loss {event.loss:.4f}  {event.steps_per_s:.1f} it/s  data wait {event.data_wait:.0%}"
+                self.display.advance(event.step, self.steps, note)
+            case control.Row():
+                self.display.line(_row(event.values))
+            case control.Preview():
+                self._draw(event)
+            case control.Saved(failure=str(reason)):
+                self.display.warn(f"no backup at step {event.step}: {reason}")
+            case control.Warned():
+                self.display.warn(event.text)
+            case _:
+                pass
+
+    def _draw(self, preview: Preview) -> None:
+        from elektronn.report.learning import draw_preview
+
+        folder = self.state / "previews"
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_preview(preview.image, preview.probability, preview.labels, folder / f"step_{preview.step:08d}.png")
+
+
+def _row(values: dict[str, float]) -> str:
+    parts = [f"step {int(values['step'])}"]
+    names = {"loss": "loss", "train_error": "train error", "valid_error": "valid error", "rate": "rate"}
+    parts += [f"{text} {values[key]:.4g}" for key, text in names.items() if key in values]
+    if "steps_per_s" in values:
+        parts.append(f"{values['steps_per_s']:.1f} it/s, data wait {values['data_wait']:.1%}")
+    return "  ".join(parts)

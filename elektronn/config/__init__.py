@@ -1,0 +1,1 @@
+"""One typed tree of the sections that the rooms declare."""

@@ -1,0 +1,130 @@
+"""Read params.yaml, apply overrides, write what came out. Only this file reads params.yaml for us."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from elektronn.artefacts import write_text
+from elektronn.config.tree import Experiment, Params
+from elektronn.errors import ConfigError, DataError, at
+from elektronn.registry import lookup
+from elektronn.settings import parse, plain
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its traps: only true/false are truth values, a key stands once."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise ConfigError(f"line {key.start_mark.line + 1}: key '{key.value}' stands twice; keep one")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads on, off, yes and no as truth values; YAML 1.2 and most people read them as text
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rows if tag != "tag:yaml.org,2002:bool"]
+    for first, rows in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))  # type: ignore[no-untyped-call]
+
+
+def read_yaml(text: str) -> Any:
+    """Plain data from YAML text.
+
+    Raises:
+        ConfigError: not YAML; names line and column.
+
+    Example:
+        >>> read_yaml("a: on")
+        {'a': 'on'}
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(f"{where}not YAML ({error.problem}); check indentation and quotes") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML ({error})") from None
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """The raw content of a parameter file, checked against the tree.
+
+    Raises:
+        DataError: no such file.
+        ConfigError: not YAML, or not valid.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a parameter file")
+    with at(str(path)):
+        raw = read_yaml(path.read_text(encoding="utf-8")) or {}
+        if not isinstance(raw, dict):
+            raise ConfigError("is not a mapping; write `section: …` lines")
+        resolve(raw)
+    return raw
+
+
+def resolve(raw: Mapping[str, Any]) -> Params:
+    """Raw content with all defaults filled in, typed and checked."""
+    return parse(Params, raw, "")
+
+
+def override(raw: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Apply ``a.b=value`` texts; the value is YAML.
+
+    Raises:
+        ConfigError: no ``=`` in it, or it goes through something that is no section.
+
+    Example:
+        >>> override({"predict": {"threads": 1}}, ["predict.threads=4"])
+        {'predict': {'threads': 4}}
+    """
+    result = copy.deepcopy(dict(raw))
+    for change in changes:
+        key, sign, value = change.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set {change}: write KEY=VALUE, such as --set predict.threads=4")
+        with at(f"--set {change}"):
+            put(result, key.strip(), read_yaml(value))
+    return result
+
+
+def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set one value of a nested mapping, making sections on the way."""
+    *sections, last = dotted.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"'{section}' is a value, not a section")
+    tree[last] = value
+
+
+def get(tree: Mapping[str, Any], dotted: str) -> Any:
+    """One value of a nested mapping, or ``{}`` where a section is left out."""
+    for key in dotted.split("."):
+        tree = tree.get(key, {})
+    return tree
+
+
+def experiment_of(params: Params, name: str) -> Experiment:
+    """The experiment of that name.
+
+    Raises:
+        ConfigError: no such experiment; names the nearest.
+    """
+    return lookup(params.experiments, name, "experiment")
+
+
+def write_resolved(path: Path, params: Params) -> None:
+    """Write the full settings, defaults included, as YAML."""
+    write_text(path, yaml.safe_dump(plain(params), sort_keys=False, allow_unicode=True))

@@ -1,0 +1,53 @@
+"""The one tree of settings: sections are declared by the rooms, here they are only put together."""
+
+from __future__ import annotations
+
+import re
+
+from elektronn.evaluation.settings import EvaluateSettings
+from elektronn.network.document import NetworkSettings
+from elektronn.prediction.settings import PredictSettings
+from elektronn.report.settings import ReportSettings
+from elektronn.sampling.augment import SamplingSettings
+from elektronn.settings import Settings, checked
+from elektronn.training.settings import TrainingSettings
+from elektronn.volumes.boundaries import BoundarySettings
+from elektronn.volumes.content import CheckSettings
+from elektronn.volumes.sample import SampleSettings
+
+
+class Experiment(Settings):
+    """One network trained on some of the volumes."""
+
+    volumes: tuple[str, ...] = ()
+    """Names from the table of volumes; their roles stand there. Empty: all of the table."""
+    network: NetworkSettings = NetworkSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    training: TrainingSettings = TrainingSettings()
+
+
+class Params(Settings):
+    """The whole of params.yaml."""
+
+    data_root: str = "data/raw"
+    """Folder that relative paths of the table start from; the environment variable ELEKTRONN_DATA stands before it."""
+    volumes: str = "data/volumes.tsv"
+    """The table of volumes."""
+    sample: SampleSettings = SampleSettings()
+    """The embedded synthetic data set."""
+    boundaries: BoundarySettings = BoundarySettings()
+    """IDs → boundary map."""
+    check: CheckSettings = CheckSettings()
+    """Registration of labels and images."""
+    experiments: dict[str, Experiment] = {}
+    """Experiments by name."""
+    predict: PredictSettings = PredictSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    report: ReportSettings = ReportSettings()
+
+    @checked
+    def _names(self) -> Params:
+        for name in self.experiments:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"experiment '{name}': use small letters, digits and underscores, a letter first")
+        return self

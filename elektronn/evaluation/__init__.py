@@ -1,0 +1,1 @@
+"""Streaming counters, ROC and PR curves, confusion."""

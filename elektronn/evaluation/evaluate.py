@@ -1,0 +1,155 @@
+"""Compare predictions with labels, block by block, and judge every volume at one threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from elektronn.axes import blocks
+from elektronn.errors import ConfigError, DataError, at
+from elektronn.evaluation.counters import Counter, Histogram
+from elektronn.evaluation.curves import best_threshold
+from elektronn.evaluation.placement import Place, intersection, overlap, score
+from elektronn.evaluation.settings import EvaluateSettings
+from elektronn.volumes.address import Address
+from elektronn.volumes.arrays import open_volume
+
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prediction and the labels it is judged by.
+
+    Attributes:
+        name: short name of the volume, unique.
+        role: ``valid``, ``test`` or another word; volumes of a role are pooled.
+        prediction: ``czyx`` with class 1 = boundary, or ``zyx`` probability of boundary.
+        labels: −1 ignored, 0, 1 boundary; centred in the image.
+        label_axes: order of the labels' axes on disk; by default what the file says.
+    """
+
+    name: str
+    role: str
+    prediction: Address
+    labels: Address
+    label_axes: str | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The counts of one volume and the place that was judged."""
+
+    name: str
+    role: str
+    histogram: Histogram
+    place: Place
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was counted, and the threshold at which it is judged.
+
+    Attributes:
+        volumes: one per pair, in the given order.
+        threshold: score from which a voxel is called boundary.
+        threshold_from: ``valid`` (best F1 there) or ``default`` (0.5).
+        curve_points: most points of a curve in the tables.
+        warnings: sentences a reader must know.
+    """
+
+    volumes: tuple[Measured, ...]
+    threshold: float
+    threshold_from: str
+    curve_points: int
+    warnings: tuple[str, ...]
+
+    @property
+    def roles(self) -> dict[str, Histogram]:
+        """Role → counts of all its volumes; ``test`` first, then ``valid``, then the others."""
+        names = sorted(
+            {volume.role for volume in self.volumes}, key=lambda role: (role != "test", role != "valid", role)
+        )
+        return {name: pooled(v.histogram for v in self.volumes if v.role == name) for name in names}
+
+    @property
+    def judged(self) -> str:
+        """The role that the tables and the verdict are about: ``test`` if there is one."""
+        return next(iter(self.roles))
+
+
+def pooled(histograms: Iterator[Histogram]) -> Histogram:
+    """The sum of at least one histogram."""
+    total = next(histograms)
+    for histogram in histograms:
+        total = total + histogram
+    return total
+
+
+def evaluate(pairs: Sequence[Pair], settings: EvaluateSettings) -> Evaluation:
+    """Judge predictions by labels in one pass over the files and in constant memory.
+
+    The threshold is the one of best F1 over all ``valid`` volumes together, so that nothing about the test
+    volumes is fitted to them; without ``valid`` volumes it is 0.5.
+
+    Raises:
+        ConfigError: two volumes have one name.
+        DataError: no pairs, a file is unreadable, the boxes do not overlap, or not one voxel is labelled.
+    """
+    if not pairs:
+        raise DataError("nothing to evaluate: name at least one volume with labels and a prediction")
+    names = [pair.name for pair in pairs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"two volumes have the same name among {', '.join(sorted(names))}; give each its own")
+    volumes = tuple(_measured(pair, settings) for pair in pairs)
+    if not any(volume.histogram.voxels for volume in volumes):
+        raise DataError("every label is -1 (ignored): nothing can be judged; check the labels")
+    pooled(volume.histogram for volume in volumes)  # all counted alike, or a DataError
+    threshold, source, reason = _threshold(volumes)
+    warnings = [*reason, *_overlaps(pairs), *(text for volume in volumes for text in _gaps(volume))]
+    return Evaluation(volumes, threshold, source, settings.curve_points, tuple(warnings))
+
+
+def _threshold(volumes: Sequence[Measured]) -> tuple[float, str, list[str]]:
+    valid = [volume.histogram for volume in volumes if volume.role == "valid"]
+    found = best_threshold(pooled(iter(valid))) if valid else None
+    if found is not None:
+        return found, "valid", []
+    why = "the validation volumes hold no boundary" if valid else "there is no validation volume"
+    text = f"{why}: the threshold is {DEFAULT_THRESHOLD} and was not chosen by data"
+    return DEFAULT_THRESHOLD, "default", [text]
+
+
+def _overlaps(pairs: Sequence[Pair]) -> Iterator[str]:
+    seen: dict[Address, Pair] = {}
+    for pair in pairs:
+        other = seen.setdefault(pair.labels, pair)
+        if other.role != pair.role:
+            yield f"volumes {other.name} ({other.role}) and {pair.name} ({pair.role}) use the same labels {pair.labels}"
+
+
+def _gaps(volume: Measured) -> Iterator[str]:
+    histogram = volume.histogram
+    if not histogram.voxels:
+        yield f"volume {volume.name}: every label is -1 (ignored); it has no figures"
+    elif not histogram.positives:
+        yield f"volume {volume.name}: no boundary among the labels; ROC area, average precision and recall are undefined"
+    elif not histogram.negatives:
+        yield f"volume {volume.name}: nothing but boundary among the labels; the ROC area is undefined"
+
+
+def _measured(pair: Pair, settings: EvaluateSettings) -> Measured:
+    with (
+        at(f"volume {pair.name}"),
+        open_volume(pair.prediction) as prediction,
+        open_volume(pair.labels, pair.label_axes) as labels,
+    ):
+        place = overlap(prediction, labels)
+        counter = Counter(prediction.dtype, settings.bins)
+        # blocks of the prediction's own grid, so that no chunk of it is decoded twice
+        for block in blocks(prediction.size, settings.block):
+            part = intersection(block, place.box)
+            if min(part.size) > 0:
+                scores = score(prediction, part)
+                counter.add(scores, labels.read(part.shifted(place.shift)), max(2, prediction.channels))
+        return Measured(pair.name, pair.role, counter.histogram(), place)

@@ -1,0 +1,100 @@
+"""Where a prediction and its labels lie in the image, and what they have in common."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from elektronn.axes import SPATIAL, Box, Size, whole
+from elektronn.errors import DataError
+from elektronn.volumes.arrays import Volume
+
+
+class Place(NamedTuple):
+    """One box seen from three volumes, zyx, voxels.
+
+    Attributes:
+        size: extent of the box.
+        prediction: its first voxel in the prediction.
+        labels: its first voxel in the labels.
+        image: its first voxel in the image; ``None`` where the prediction does not say.
+    """
+
+    size: Size
+    prediction: Size
+    labels: Size
+    image: Size | None
+
+    @property
+    def box(self) -> Box:
+        """The box in the prediction's coordinates."""
+        return Box(Size(0, 0, 0), self.size).shifted(self.prediction)
+
+    @property
+    def shift(self) -> Size:
+        """What to add to the prediction's coordinates to get the labels'."""
+        return Size(*(a - b for a, b in zip(self.labels, self.prediction)))
+
+
+def overlap(prediction: Volume, labels: Volume) -> Place:
+    """Where prediction and labels both are.
+
+    The prediction says where it lies in the image (``offset_vox``) and how large the image is (``image_size``);
+    the labels lie in the image's centre. A prediction without these words is concentric with the labels.
+
+    Raises:
+        DataError: the surplus along an axis is odd, or there is no overlap.
+    """
+    known = {"image_size", "offset_vox"} <= set(prediction.attributes)
+    frame, offset = prediction.size, Size(0, 0, 0)
+    if known:
+        frame = _triple(prediction, "image_size")
+        offset = _sum(_triple(prediction, "offset_vox"), prediction.part.start)
+    start = _centred(labels, frame, "image" if known else "prediction")
+    here = intersection(whole(prediction.size).shifted(offset), whole(labels.size).shifted(start))
+    if min(here.size) < 1:
+        raise DataError(
+            f"prediction of {prediction.size} voxels at {tuple(offset)} and labels of {labels.size} at {tuple(start)} "
+            "(zyx, in the image) do not overlap; check that they belong to the same image"
+        )
+    inside = [Size(*(a - b for a, b in zip(here.start, origin))) for origin in (offset, start)]
+    return Place(here.size, inside[0], inside[1], here.start if known else None)
+
+
+def intersection(a: Box, b: Box) -> Box:
+    """The common part of two boxes; extents below 1 where there is none."""
+    return Box(Size(*map(max, zip(a.start, b.start))), Size(*map(min, zip(a.stop, b.stop))))
+
+
+def score(prediction: Volume, box: Box) -> NDArray[Any]:
+    """Probability of class 1 in a box of the prediction, as stored (uint8, uint16 or float), zyx."""
+    values: NDArray[Any] = prediction.read(box, "czyx")
+    chosen: NDArray[Any] = values[1 if prediction.channels > 1 else 0]
+    return chosen
+
+
+def _centred(labels: Volume, frame: Size, name: str) -> Size:
+    """Position of the first label voxel in a frame that the labels lie in the centre of."""
+    surplus = [a - b for a, b in zip(frame, labels.size)]
+    odd = [letter for letter, n in zip(SPATIAL, surplus) if n % 2]
+    if odd:
+        raise DataError(
+            f"labels of {labels.size} voxels (zyx) cannot be centred in the {name} of {frame}: "
+            f"surplus along {' and '.join(odd)} is odd; crop one voxel"
+        )
+    return Size(*(n // 2 for n in surplus))
+
+
+def _sum(a: Size, b: Size) -> Size:
+    return Size(*map(sum, zip(a, b)))
+
+
+def _triple(volume: Volume, name: str) -> Size:
+    try:
+        z, y, x = (int(n) for n in volume.attributes[name])
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{volume.address}: attribute {name} is {volume.attributes[name]!r}; expected three whole numbers z, y, x"
+        ) from None
+    return Size(z, y, x)

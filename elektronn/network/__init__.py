@@ -1,0 +1,1 @@
+"""The network document (plain data), its builder to torch, and weights files."""

@@ -1,0 +1,1 @@
+"""Tiles, dense prediction, streaming from store to store."""

@@ -1,0 +1,75 @@
+"""Dense prediction of blocks in memory: the probability at every voxel where the field of view fits."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from elektronn.axes import Size
+from elektronn.network.build import Network
+
+Probabilities = NDArray[np.float32]
+
+
+def as_input(block: NDArray[np.generic], dtype: type = np.float32) -> NDArray[np.floating]:
+    """Image values as the network saw them in training: integers by their dtype's range to [0, 1], floats as they are."""
+    if np.issubdtype(block.dtype, np.integer):
+        scaled: NDArray[np.floating] = np.asarray(block, dtype=dtype) / dtype(np.iinfo(block.dtype.str).max)
+        return scaled
+    return np.asarray(block, dtype=dtype)
+
+
+class Engine:
+    """Predicts blocks with one network on one device.
+
+    Args:
+        network: trained.
+        device: where to compute.
+    """
+
+    def __init__(self, network: Network, device: torch.device) -> None:
+        self.network = network.eval().to(device)
+        self.device = device
+
+    def block(self, image: NDArray[np.generic]) -> Probabilities:
+        """Image block ``(c, z, y, x)`` → probabilities ``(classes, z − field.z + 1, …)``, float32.
+
+        Exact: no padding, and each value is the same whatever block it is computed in, to float rounding.
+        """
+        with torch.inference_mode():
+            x = torch.from_numpy(as_input(image))[None].to(self.device)
+            p = torch.softmax(self.network.dense(x), 1)[0]
+            result: Probabilities = p.cpu().numpy()
+            return result
+
+
+def by_shifting(network: Network, image: NDArray[np.generic]) -> Probabilities:
+    """The slow, obvious twin of :meth:`Engine.block`: run the strided network at every shift and interleave."""
+    geometry = network.geometry
+    wanted, stride = geometry.dense(image.shape[1:]), geometry.stride
+    result = np.empty((network.document.classes, *wanted), np.float32)
+    x = torch.from_numpy(as_input(image))
+    for shift in product(*(range(s) for s in stride)):
+        if any(s >= n for s, n in zip(shift, wanted)):
+            continue
+        extent = [r.input_at_most(n - s) for r, n, s in zip(geometry.axes, image.shape[1:], shift)]
+        part = x[(slice(None), *(slice(s, s + e) for s, e in zip(shift, extent)))]
+        with torch.inference_mode():
+            p = torch.softmax(network(part[None]), 1)[0].numpy()
+        result[(slice(None), *(slice(s, None, t) for s, t in zip(shift, stride)))] = p
+    return result
+
+
+def at_voxel(network: Network, patch: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Probabilities of one voxel from one field of view ``(c, *field)``, strided, in float64: brute force.
+
+    ``network`` must be in float64 on the CPU.
+    """
+    assert Size(*patch.shape[1:]) == network.geometry.field
+    with torch.inference_mode():
+        scores = network(torch.from_numpy(as_input(patch, np.float64))[None])
+    result: NDArray[np.float64] = torch.softmax(scores, 1)[0, :, 0, 0, 0].numpy()
+    return result

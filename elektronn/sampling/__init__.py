@@ -1,0 +1,1 @@
+"""Cut, augment, batch, prefetch; every draw is a function of (seed, step, example, purpose)."""

@@ -1,0 +1,1 @@
+"""Step, trainer, optimisers, losses, history, checkpoint, control."""

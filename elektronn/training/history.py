@@ -1,0 +1,39 @@
+"""The history: one row of numbers every so many steps, kept in memory and written as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from elektronn.artefacts import write_text
+
+COLUMNS = (
+    "step",  # updates made so far
+    "seconds",  # of training, without the time between a stop and its resume
+    "loss",  # mean training loss since the last row, on augmented batches
+    "train_loss",  # on the monitor examples of the training cubes
+    "train_error",  # share of wrong outputs, ditto
+    "valid_loss",  # on the monitor examples of the validation cubes; empty without any
+    "valid_error",
+    "rate",  # learning rate
+    "steps_per_s",  # since the last row
+    "data_wait",  # share of the time spent waiting for batches
+    "warped",  # share of examples that were warped
+    "warp_misfits",  # share of examples whose warp did not fit the cube and that were cut plain
+)
+
+
+def as_csv(rows: Sequence[dict[str, float]]) -> str:
+    """The history as CSV text; numbers as short as they can be read back exactly."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_history(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Write the whole history as CSV."""
+    write_text(path, as_csv(rows))

@@ -1,0 +1,74 @@
+"""Settings of the training room."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from elektronn.settings import Field, Fraction, NotNegative, Positive, Settings
+
+Rate = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Sgd(Settings):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    rate: Rate = 0.01
+    """Learning rate at the start."""
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 0.0
+    """L2 penalty, relative to the gradient."""
+
+
+class Adam(Settings):
+    """Adam (Kingma and Ba 2015)."""
+
+    kind: Literal["adam"] = "adam"
+    rate: Rate = 0.001
+    """Learning rate at the start."""
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    weight_decay: NonNegative = 0.0
+    """L2 penalty, added to the gradient."""
+
+
+class Exponential(Settings):
+    """Learning rate × ``decay`` every 1000 steps, smoothly."""
+
+    kind: Literal["exponential"] = "exponential"
+    decay: Rate = 0.993
+
+
+class Cosine(Settings):
+    """Learning rate along half a cosine from its start to ``floor`` × start at the last step."""
+
+    kind: Literal["cosine"] = "cosine"
+    floor: Fraction = 0.01
+
+
+class TrainingSettings(Settings):
+    """How a network is trained."""
+
+    seed: NotNegative = 1
+    """Of the weights and of all draws."""
+    steps: Positive = 5000
+    """Update steps."""
+    max_seconds: Rate | None = None
+    """Stop after this time even if steps are left; such a run is not reproducible."""
+    optimiser: Annotated[Sgd | Adam, Field(discriminator="kind")] = Adam()
+    schedule: Annotated[Exponential | Cosine, Field(discriminator="kind")] = Cosine()
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """Arithmetic of the step; tf32 and bf16 are faster on GPUs that have them, weights stay float32."""
+    device: str = "auto"
+    """``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
+    threads: Positive = 2
+    """CPU threads of the arithmetic. Part of the result: sums are split by thread, rounding follows."""
+    history_every: Positive = 250
+    """Steps between rows of the history."""
+    monitor_examples: Positive = 24
+    """Plain patches, always the same, on which training and validation error are measured."""
+    preview_every: NotNegative = 1000
+    """Steps between preview predictions of a validation slice; 0 for none."""
+    backup_s: Rate = 60.0
+    """Seconds between backups."""

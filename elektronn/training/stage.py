@@ -1,0 +1,178 @@
+"""The train stage: labelled volumes and settings in, model file, history and model card out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from elektronn.artefacts import code_digest, digest, fingerprint, write_json
+from elektronn.axes import Size
+from elektronn.errors import at
+from elektronn.network.build import build
+from elektronn.network.document import NetworkSettings, chain, geometry, table
+from elektronn.network.weights import save_model
+from elektronn.sampling.augment import SamplingSettings
+from elektronn.sampling.cubes import Cube, load_cubes
+from elektronn.settings import plain
+from elektronn.training.checkpoint import NAMES, Backups, locked
+from elektronn.training.control import Listener, Mailbox
+from elektronn.training.history import write_history
+from elektronn.training.settings import TrainingSettings
+from elektronn.training.trainer import Task, Trainer
+from elektronn.volumes.address import Address
+
+CODE = ("axes", "geometry", "sampling", "network", "training")
+"""Rooms whose code has a numeric effect on training."""
+
+WITHOUT_EFFECT = {"workers", "prefetch", "backup_s", "preview_every"}
+"""Settings that do not change the weights; they may differ between a run and its resume."""
+
+Labelled = tuple[str, Address, Address]
+"""Name, image, labels."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files of a finished training, and the directory of its backups."""
+
+    model: Path
+    history: Path
+    card: Path
+    state: Path
+
+
+def train(
+    train: Sequence[Labelled],
+    valid: Sequence[Labelled],
+    network: NetworkSettings,
+    sampling: SamplingSettings,
+    training: TrainingSettings,
+    outputs: Outputs,
+    *,
+    mailbox: Mailbox | None = None,
+    listen: Listener = lambda event: None,
+) -> None:
+    """Train a network; the outputs appear at the end, all whole. Killed at any moment, call it again.
+
+    Args:
+        train, valid: labelled volumes; image and labels registered by their centres.
+        network, sampling, training: settings sections.
+        outputs: where the results and the backups go.
+        mailbox: commands for the running training.
+        listen: is told of every event.
+
+    Raises:
+        DataError, GeometryError, ConfigError: before anything is written.
+        Stopped: on command, with the state saved.
+        BusyError: another trainer works in the same state directory.
+    """
+    cubes, checks = load_cubes(train, network.classes), load_cubes(valid, network.classes) if valid else []
+    document = chain(network, cubes[0].image.shape[0])
+    with at("network"):
+        reach = geometry(document).centred()
+        patch = reach.input_at_most(network.patch)
+    made_from = _fingerprint(train, valid, network, sampling, training)
+    with locked(outputs.state):
+        backups = Backups(outputs.state)
+        _set_aside(backups, made_from)
+        task = Task(build(document, training.seed), patch, cubes, checks, made_from)
+        trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), listen)
+        _look_at_labels(trainer, cubes)
+        trainer.run()
+        _judge(trainer, cubes)
+        facts = {
+            "fingerprint": made_from,
+            "settings": {"network": plain(network), "sampling": plain(sampling), "training": plain(training)},
+            "data": {name: _origin(image, labels) for name, image, labels in (*train, *valid)},
+            "versions": versions(),
+            "warnings": trainer.warnings,
+            "steps": trainer.step,
+        }
+        save_model(outputs.model, trainer.network, facts)
+        write_history(outputs.history, trainer.history)
+        write_json(outputs.card, {**facts, **_shape(trainer, patch), "seconds": round(trainer.seconds, 1)})
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    names = ("elektronn", "torch", "numpy", "numba", "h5py", "zarr")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _origin(image: Address, labels: Address) -> dict[str, str]:
+    """What a volume is, whatever its path: contents of the files and the parts taken."""
+    said = {"image": digest(image.path), "labels": digest(labels.path)}
+    return said | {"part": str(Address(Path("image" + image.path.suffix), image.key, image.crop))}
+
+
+def _fingerprint(
+    train: Sequence[Labelled],
+    valid: Sequence[Labelled],
+    network: NetworkSettings,
+    sampling: SamplingSettings,
+    training: TrainingSettings,
+) -> str:
+    said = {
+        "network": plain(network),
+        "sampling": {k: v for k, v in plain(sampling).items() if k not in WITHOUT_EFFECT},
+        "training": {k: v for k, v in plain(training).items() if k not in WITHOUT_EFFECT},
+    }
+    inputs = [f"{role} {_origin(i, b)}" for role, rows in (("train", train), ("valid", valid)) for _, i, b in rows]
+    return fingerprint(said, inputs, code_digest(*CODE))
+
+
+def _set_aside(backups: Backups, made_from: str) -> None:
+    """Move backups of other settings, data or code away; they are never overwritten and never resumed."""
+    for path in backups.strangers(made_from):
+        from elektronn.network.weights import load_tensors
+
+        facts = load_tensors(path)[1]
+        place = backups.folder / f"other-{str(facts.get('fingerprint', 'run'))[:8]}"
+        place.mkdir(exist_ok=True)
+        path.replace(place / path.name)
+    assert not [name for name in NAMES if backups.folder / name in backups.strangers(made_from)]
+
+
+def _shape(trainer: Trainer, patch: Size) -> Mapping[str, Any]:
+    reach = trainer.network.geometry
+    rows = table(trainer.network.document, patch)
+    return {
+        "layers": rows,
+        "parameters": sum(row["parameters"] for row in rows),
+        "patch": list(patch),
+        "field": list(reach.field),
+        "stride": list(reach.stride),
+        "offset": list(reach.offset),
+        "device": str(trainer.device),
+    }
+
+
+def _share(cubes: Sequence[Cube]) -> float:
+    """Share of the most frequent class among the labelled voxels: what a constant predictor gets right."""
+    import numpy as np
+
+    counts = sum(np.bincount(cube.labels[cube.labels >= 0].ravel(), minlength=256) for cube in cubes)
+    return float(np.max(counts) / max(np.sum(counts), 1))
+
+
+def _look_at_labels(trainer: Trainer, cubes: Sequence[Cube]) -> None:
+    share = _share(cubes)
+    if share > 0.97:
+        trainer.warn(f"{share:.1%} of the training labels are of one class: check the conversion of the labels")
+    if not trainer.task.valid:
+        trainer.warn("no validation volume: nothing guards against over-fitting, and the threshold cannot be chosen")
+
+
+def _judge(trainer: Trainer, cubes: Sequence[Cube]) -> None:
+    """Compare the end with the constant predictor."""
+    last, baseline = trainer.history[-1], 1 - _share(cubes)
+    error = last.get("valid_error", last["train_error"])
+    if error >= baseline:
+        trainer.warn(
+            f"the final error of {error:.3f} is not below {baseline:.3f}, which a constant prediction reaches: "
+            "train longer, change the learning rate, or check the labels"
+        )

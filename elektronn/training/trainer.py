@@ -1,0 +1,300 @@
+"""The training loop: one step after the other, with a history, previews, backups and an ear for commands."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elektronn.axes import Size
+from elektronn.errors import CheckFailed, Stopped, StorageError, at
+from elektronn.network.build import Network
+from elektronn.network.device import choose_device
+from elektronn.sampling.augment import SamplingSettings
+from elektronn.sampling.batch import Batch, Sampler
+from elektronn.sampling.cubes import Cube
+from elektronn.sampling.prefetch import Prefetch
+from elektronn.training.checkpoint import Backups, State, flatten, restore
+from elektronn.training.control import Listener, Mailbox, Preview, Row, Saved, Started, Stepped, Warned
+from elektronn.training.optimisers import make_optimiser, rate_at
+from elektronn.training.settings import TrainingSettings
+
+FETCH_EVERY = 20
+"""Steps between looks at the loss: on a GPU each look waits for the device."""
+
+
+def loss_of(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean negative log-likelihood over labelled outputs; 0 where none is labelled.
+
+    Args:
+        scores: ``(b, classes, z, y, x)``, before softmax.
+        labels: ``(b, z, y, x)`` int64, −1 = ignore.
+
+    Example:
+        >>> round(float(loss_of(torch.zeros(1, 2, 1, 1, 2), torch.tensor([[[[1, -1]]]]))), 4)
+        0.6931
+    """
+    total = F.cross_entropy(scores.float(), labels, ignore_index=-1, reduction="sum")
+    return total / (labels >= 0).sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what.
+
+    Attributes:
+        network: with fresh weights.
+        patch: input size zyx.
+        train, valid: labelled cubes; ``valid`` may be empty.
+        fingerprint: of settings, data and code; a backup with another one is not resumed.
+    """
+
+    network: Network
+    patch: Size
+    train: Sequence[Cube]
+    valid: Sequence[Cube]
+    fingerprint: str
+
+
+class Trainer:
+    """Trains a task; see :meth:`run`."""
+
+    def __init__(
+        self,
+        task: Task,
+        settings: TrainingSettings,
+        sampling: SamplingSettings,
+        backups: Backups,
+        mailbox: Mailbox,
+        listen: Listener,
+    ) -> None:
+        self.task, self.settings, self.sampling = task, settings, sampling
+        self.backups, self.mailbox, self.listen = backups, mailbox, listen
+        with at("training"):
+            self.device = choose_device(settings.device)
+        self._prepare_arithmetic()
+        self.network = task.network.to(self.device)
+        self.optimiser = make_optimiser(settings.optimiser, self.network.parameters())
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.warnings: list[str] = []
+        self.seconds = 0.0
+        # sums since the last row of the history; the loss stays on the device until somebody looks
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.counts = {"steps": 0, "warped": 0, "plain": 0}
+        self.wait = 0.0
+        self.row_seconds = 0.0
+        common = (task.train, task.network.geometry, task.patch, sampling, settings.seed)
+        self.sampler = Sampler(*common)
+        self.watch = {"train": Sampler(*common, purpose="watch", augmented=False)}
+        if task.valid:
+            self.watch["valid"] = Sampler(task.valid, *common[1:], purpose="watch", augmented=False)
+
+    def _prepare_arithmetic(self) -> None:
+        torch.set_num_threads(self.settings.threads)
+        reduced = self.settings.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = reduced
+
+    def run(self) -> None:
+        """Train from the newest backup of this task, or from the start, to the last step.
+
+        Raises:
+            Stopped: a Stop command came; the state is saved.
+            CheckFailed: the loss is no longer a number.
+        """
+        resumed = self._resume()
+        count = sum(p.numel() for p in self.network.parameters())
+        self.listen(Started(self.step, self.settings.steps, resumed, str(self.device), count))
+        if not self.history:
+            self._record()
+        with Prefetch(
+            self.sampler.batch, first=self.step, workers=self.sampling.workers, ahead=self.sampling.prefetch
+        ) as batches:
+            self._loop(batches)
+        self._save(final=True)
+
+    @property
+    def finished(self) -> bool:
+        """All steps are made, or the time is over."""
+        limit = self.settings.max_seconds
+        return self.step >= self.settings.steps or (limit is not None and self.seconds >= limit)
+
+    def _loop(self, batches: Prefetch[Batch]) -> None:
+        saved = time.monotonic()
+        while not self.finished:
+            for command in self.mailbox.drain():
+                self._save(final=True)
+                raise Stopped(f"stopped at step {self.step} ({command.reason}); the same command resumes there")
+            self._advance(batches)
+            if self.step % self.settings.history_every == 0 or self.finished:
+                self._record()
+            if self.settings.preview_every and self.step % self.settings.preview_every == 0:
+                self.listen(self.preview())
+            if time.monotonic() - saved >= self.settings.backup_s:
+                self._save()
+                saved = time.monotonic()
+
+    def _advance(self, batches: Prefetch[Batch]) -> None:
+        began = time.perf_counter()
+        batch = batches.take()
+        waited = time.perf_counter() - began
+        rate = rate_at(self.settings.schedule, self.settings.optimiser.rate, self.step, self.settings.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = self._update(batch)
+        self.step += 1
+        self.loss_sum += loss.detach()
+        for name, more in (("steps", 1), ("warped", batch.warped), ("plain", batch.plain)):
+            self.counts[name] += more
+        look = self.step % FETCH_EVERY == 0 or self.finished
+        value = float(loss.detach()) if look else math.nan
+        self.wait += waited
+        self.seconds += time.perf_counter() - began
+        if look:
+            self._check(value)
+            elapsed = max(self.seconds - self.row_seconds, 1e-9)
+            self.listen(Stepped(self.step, value, self.counts["steps"] / elapsed, self.wait / elapsed))
+
+    def _update(self, batch: Batch) -> Tensor:
+        image = torch.from_numpy(batch.image).to(self.device, non_blocking=True)
+        labels = torch.from_numpy(batch.labels).to(self.device, torch.int64, non_blocking=True)
+        with self._autocast():
+            scores = self.network(image)
+        loss = loss_of(scores, labels)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return loss
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            rate = self.optimiser.param_groups[0]["lr"]
+            raise CheckFailed(
+                f"training diverged: the loss is {loss} at step {self.step} (learning rate {rate:g}); "
+                "lower training.optimiser.rate and start again; the last backup is from before"
+            )
+
+    def measure(self, source: str) -> tuple[float, float]:
+        """Loss and share of wrong outputs on the monitor examples of ``train`` or ``valid``."""
+        sampler = self.watch[source]
+        rounds = -(-self.settings.monitor_examples // self.sampling.batch_size)
+        loss = wrong = labelled = 0.0
+        with torch.inference_mode(), self._autocast():
+            for i in range(rounds):
+                batch = sampler.batch(i)
+                scores = self.network(torch.from_numpy(batch.image).to(self.device))
+                labels = torch.from_numpy(batch.labels).to(self.device, torch.int64)
+                count = float((labels >= 0).sum())
+                loss += float(loss_of(scores, labels)) * count
+                wrong += float(((scores.argmax(1) != labels) & (labels >= 0)).sum())
+                labelled += count
+        return loss / max(labelled, 1), wrong / max(labelled, 1)
+
+    def _record(self) -> None:
+        """Add a row to the history; its own time does not count as training time."""
+        steps = max(self.counts["steps"], 1)
+        elapsed = max(self.seconds - self.row_seconds, 1e-9)
+        examples = steps * self.sampling.batch_size
+        loss = float(self.loss_sum) / steps if self.counts["steps"] else math.nan
+        row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 3)}
+        if self.counts["steps"]:
+            self._check(loss)
+            row |= {"loss": loss, "steps_per_s": round(steps / elapsed, 2), "data_wait": round(self.wait / elapsed, 4)}
+            row |= {"warped": self.counts["warped"] / examples, "warp_misfits": self.counts["plain"] / examples}
+        for source in self.watch:
+            row[f"{source}_loss"], row[f"{source}_error"] = self.measure(source)
+        row["rate"] = rate_at(self.settings.schedule, self.settings.optimiser.rate, self.step, self.settings.steps)
+        self.history.append(row)
+        self.loss_sum.zero_()
+        self.counts = dict.fromkeys(self.counts, 0)
+        self.wait, self.row_seconds = 0.0, self.seconds
+        self.listen(Row(row))
+
+    def preview(self) -> Preview:
+        """Dense prediction of the middle section of the first validation cube (training cube if none)."""
+        cube = (self.task.valid or self.task.train)[0]
+        field, offset = self.network.geometry.field, self.network.geometry.offset
+        z = cube.origin.z + cube.labels.shape[0] // 2
+        first = min(max(z - offset.z, 0), cube.size.z - field.z)
+        block = np.asarray(cube.image[:, first : first + field.z], dtype=np.float32) * np.float32(cube.scale)
+        with torch.inference_mode():
+            scores = self.network.dense(torch.from_numpy(block)[None].to(self.device))
+        probability = torch.softmax(scores, 1)[0, 1, 0].cpu().numpy()
+        spans = tuple(slice(o, o + n) for o, n in zip(offset[1:], probability.shape))
+        section = first + offset.z - cube.origin.z
+        return Preview(
+            self.step, block[0, offset.z][spans], probability, _window(cube, section, offset, probability.shape)
+        )
+
+    def _resume(self) -> Path | None:
+        found = self.backups.load(self.task.fingerprint)
+        if found is None:
+            return None
+        state, path = found
+        weights = {n.removeprefix("weights."): t for n, t in state.tensors.items() if n.startswith("weights.")}
+        self.network.load_state_dict(weights)
+        restore(self.optimiser, state.tensors)
+        facts = state.facts
+        self.step, self.history, self.warnings = facts["step"], list(facts["history"]), list(facts["warnings"])
+        self.seconds, self.row_seconds, self.wait = facts["seconds"], facts["row_seconds"], facts["wait"]
+        self.counts = dict(facts["counts"])
+        self.loss_sum.fill_(facts["loss_sum"])
+        return path
+
+    def state(self) -> State:
+        """Everything that a resume needs."""
+        tensors = {f"weights.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        facts = {
+            "fingerprint": self.task.fingerprint,
+            "step": self.step,
+            "history": self.history,
+            "warnings": self.warnings,
+            "seconds": self.seconds,
+            "row_seconds": self.row_seconds,
+            "wait": self.wait,
+            "counts": self.counts,
+            "loss_sum": float(self.loss_sum),
+        }
+        return State({**tensors, **flatten(self.optimiser)}, facts)
+
+    def _save(self, final: bool = False) -> None:
+        """Write a backup; a full disk must not end a training of days, so it only warns until the end."""
+        self._check(float(self.loss_sum))
+        try:
+            path = self.backups.save(self.state())
+        except StorageError as error:
+            if final:
+                raise
+            self.listen(Saved(self.step, self.backups.folder, str(error)))
+        else:
+            self.listen(Saved(self.step, path))
+
+    def warn(self, text: str) -> None:
+        """Say something to the user and keep it for the report."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.listen(Warned(text))
+
+
+def _window(
+    cube: Cube, section: int, offset: Size, shape: tuple[int, ...]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    """Labels under a dense prediction of one section, −1 where there are none."""
+    window = np.full(shape, -1, np.int16)
+    if not 0 <= section < cube.labels.shape[0]:
+        return window
+    starts = [o - c for o, c in zip(cube.origin[1:], offset[1:])]
+    target = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(starts, cube.labels.shape[1:], shape))
+    source = tuple(slice(t.start - a, t.stop - a) for t, a in zip(target, starts))
+    window[target] = cube.labels[section][source]
+    return window

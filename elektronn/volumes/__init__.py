@@ -1,0 +1,1 @@
+"""Volumes on disk: addresses, arrays, registration, boundaries, the volume table."""

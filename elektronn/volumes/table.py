@@ -1,0 +1,116 @@
+"""The table of volumes, ``data/volumes.tsv``: one volume per row, tab-separated, a header line first."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from elektronn.errors import ConfigError, DataError, at
+from elektronn.registry import nearest
+from elektronn.volumes.address import Address, parse_address
+
+COLUMNS = ("name", "image", "labels", "axes", "voxel_nm", "role")
+ROLES = ("train", "valid", "test", "predict")
+VARIABLE = "ELEKTRONN_DATA"
+"""Environment variable that names the folder of the data; stands before the setting ``data_root``."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One volume.
+
+    Attributes:
+        name: letters, digits and underscores; names files.
+        image: ``FILE:KEY`` of the image.
+        labels: ``FILE:KEY`` of IDs or classes; ``None`` for role ``predict``.
+        voxel_nm: voxel size zyx; ``None`` if the cell is empty.
+        role: ``train``, ``valid``, ``test`` or ``predict``.
+    """
+
+    name: str
+    image: Address
+    labels: Address | None
+    voxel_nm: tuple[float, float, float] | None
+    role: str
+
+
+def data_root(setting: str) -> Path:
+    """The folder that relative paths of the table start from."""
+    return Path(os.environ.get(VARIABLE) or setting)
+
+
+def read_table(path: Path, root: Path) -> list[Row]:
+    """Read the table; relative paths lie under ``root``.
+
+    Raises:
+        DataError: no such file, unreadable.
+        ConfigError: wrong columns, no rows, a name twice, a cell that cannot be read; each with its line.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; write the table of volumes or correct `volumes` in params.yaml")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); write it as tab-separated text") from error
+    kept = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    cells = list(csv.reader((line for _, line in kept), delimiter="\t"))
+    with at(str(path)):
+        _check_header(cells[0] if cells else [])
+        if len(cells) < 2:
+            raise ConfigError("the table has no volumes; add a row: " + ", ".join(COLUMNS))
+        rows = [_row(number, cell, root) for (number, _), cell in zip(kept[1:], cells[1:])]
+        _check_names(rows)
+    return rows
+
+
+def _check_header(header: list[str]) -> None:
+    for name in header:
+        if name not in COLUMNS:
+            raise ConfigError(f"unknown column '{name}': {nearest(name, COLUMNS)}")
+    if missing := [name for name in COLUMNS if name not in header]:
+        raise ConfigError(f"column '{missing[0]}' is missing; the columns are {', '.join(COLUMNS)}, separated by tabs")
+    if header != list(COLUMNS):
+        raise ConfigError(f"columns stand in the order {', '.join(header)}; write {', '.join(COLUMNS)}")
+
+
+def _row(number: int, cells: list[str], root: Path) -> Row:
+    with at(f"line {number}"):
+        if len(cells) != len(COLUMNS):
+            raise ConfigError(f"has {len(cells)} cells, expected {len(COLUMNS)}; separate them by single tabs")
+        name, image, labels, axes, voxel, role = (cell.strip() for cell in cells)
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+            raise ConfigError(f"name '{name}': use letters, digits and underscores only")
+        if role not in ROLES:
+            raise ConfigError(f"role '{role}': {nearest(role, ROLES)}")
+        if not labels and role != "predict":
+            raise ConfigError(f"volume '{name}' has role {role} but no labels; fill the cell or use role predict")
+        order = f"@{axes}" if axes else ""
+        return Row(
+            name,
+            parse_address(image + order, root),
+            parse_address(labels + order.replace("c", ""), root) if labels else None,
+            _voxel(voxel),
+            role,
+        )
+
+
+def _voxel(cell: str) -> tuple[float, float, float] | None:
+    if not cell:
+        return None
+    try:
+        z, y, x = (float(part) for part in cell.split(","))
+    except ValueError:
+        raise ConfigError(f"voxel_nm '{cell}': write three numbers z,y,x in nanometres, such as 20,10,10") from None
+    if min(z, y, x) <= 0:
+        raise ConfigError(f"voxel_nm '{cell}': all three must be above 0")
+    return z, y, x
+
+
+def _check_names(rows: list[Row]) -> None:
+    names = [row.name for row in rows]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"volume '{name}' stands in the table twice; give each its own name")

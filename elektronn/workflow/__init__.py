@@ -1,0 +1,1 @@
+"""What Snakemake and DVC share: both graphs in one shape, and adoption."""
