@@ -54,7 +54,7 @@ class Case(NamedTuple):
 
 def read(folder: Path, name: str) -> tuple[Array, Array]:
     """Image and boundary map (1 boundary), zyx."""
-    image, labels = (load(parse_address(f"{VOLUMES[name]}:{key}", folder)) for key in ("raw", "labels"))
+    image, labels = (load(parse_address(f"{folder / VOLUMES[name]}:{key}")) for key in ("raw", "labels"))
     boundary = {
         "fib_medulla": lambda: borders(labels),
         "gala": lambda: borders(labels) | (labels == 0),

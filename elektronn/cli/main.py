@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import NoReturn
 
 VERBS = {
+    "volume": "describe a volume: size, type, hash",
     "sample": "make one cube of the embedded synthetic data set",
     "boundaries": "convert a volume of IDs to a boundary map",
     "check": "check that labels fit their image: sizes, classes and content",

@@ -30,7 +30,7 @@ class Params(Settings):
     """The whole of params.yaml."""
 
     data_root: str = "data/raw"
-    """Folder that relative paths of the table start from; the environment variable ELEKTRONN_DATA stands before it."""
+    """Folder that $ELEKTRONN_DATA in the table stands for when the environment variable of that name is not set."""
     volumes: str = "data/volumes.tsv"
     """The table of volumes."""
     sample: SampleSettings = SampleSettings()

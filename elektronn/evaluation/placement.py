@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from elektronn.axes import SPATIAL, Box, Size, whole
-from elektronn.errors import DataError
+from elektronn.axes import Box, Size, whole
+from elektronn.errors import DataError, at
 from elektronn.volumes.arrays import Volume
+from elektronn.volumes.registration import centre
 
 
 class Place(NamedTuple):
@@ -51,7 +52,10 @@ def overlap(prediction: Volume, labels: Volume) -> Place:
     if known:
         frame = _triple(prediction, "image_size")
         offset = _sum(_triple(prediction, "offset_vox"), prediction.part.start)
-    start = _centred(labels, frame, "image" if known else "prediction")
+    with at(
+        "labels" if known else f"{prediction.address} does not say where it lies, so the labels must be concentric"
+    ):
+        start = centre(frame, labels.size).origin
     here = intersection(whole(prediction.size).shifted(offset), whole(labels.size).shifted(start))
     if min(here.size) < 1:
         raise DataError(
@@ -72,18 +76,6 @@ def score(prediction: Volume, box: Box) -> NDArray[Any]:
     values: NDArray[Any] = prediction.read(box, "czyx")
     chosen: NDArray[Any] = values[1 if prediction.channels > 1 else 0]
     return chosen
-
-
-def _centred(labels: Volume, frame: Size, name: str) -> Size:
-    """Position of the first label voxel in a frame that the labels lie in the centre of."""
-    surplus = [a - b for a, b in zip(frame, labels.size)]
-    odd = [letter for letter, n in zip(SPATIAL, surplus) if n % 2]
-    if odd:
-        raise DataError(
-            f"labels of {labels.size} voxels (zyx) cannot be centred in the {name} of {frame}: "
-            f"surplus along {' and '.join(odd)} is odd; crop one voxel"
-        )
-    return Size(*(n // 2 for n in surplus))
 
 
 def _sum(a: Size, b: Size) -> Size:

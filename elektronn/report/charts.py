@@ -69,7 +69,7 @@ def chart(
 
 
 HISTORY = {
-    "Loss": ("loss", "valid_loss"),
+    "Loss": ("loss", "train_loss", "valid_loss"),
     "Error": ("train_error", "valid_error"),
     "Learning rate": ("rate",),
     "Speed, steps per second": ("steps_per_s",),

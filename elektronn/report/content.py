@@ -26,6 +26,7 @@ class ReportVolume:
         image_axes: order of the image's axes on disk; by default what the file says.
         label_axes: the same for the labels.
         sha256: digest of the image file; empty if nobody took it.
+        voxel_nm: voxel size zyx where the image itself does not say it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ReportVolume:
     image_axes: str | None = None
     label_axes: str | None = None
     sha256: str = ""
+    voxel_nm: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ class ReportInputs:
         history: table with a column ``step`` and any of loss, valid_loss, train_error, valid_error, rate …
         model: model card (JSON) with any of layers, parameters, fingerprint, settings, versions, warnings, steps,
             seconds.
-        checks: registration checks (JSON) with ok, sentence, volume and perhaps picture, the path of a PNG,
-            relative to the JSON file.
+        checks: registration checks (JSON) with ok, volume, sentence (here or under content) and perhaps warnings
+            (a list) and picture (the path of a PNG, relative to the JSON file).
+        manifests: manifests of the predicted volumes (JSON) with store and certificate.
         volumes: the volumes of the run.
         settings: the resolved settings of the run.
         commands: shell lines that make the run again.
@@ -65,6 +68,7 @@ class ReportInputs:
     history: Path | None = None
     model: Path | None = None
     checks: tuple[Path, ...] = ()
+    manifests: tuple[Path, ...] = ()
     volumes: tuple[ReportVolume, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
@@ -88,6 +92,16 @@ class Check:
     ok: bool
     sentence: str
     picture: Picture | None
+    warnings: tuple[str, ...] = ()
+
+
+class Certificate(NamedTuple):
+    """What recomputing random voxels of a prediction by brute force showed."""
+
+    store: str
+    voxels: int
+    largest_difference: float
+    tolerance: float
 
 
 class VolumeRow(NamedTuple):
@@ -129,11 +143,12 @@ class ReportContent:
         good: ROC area from which the verdict is green.
         usable: ROC area below which the verdict is red.
         metrics: content of ``metrics.json``; empty if there is none.
-        confusion: rows of ``confusion.csv``.
+        confusion: (actual, predicted) → voxels.
         curves: pictures of ROC and PR.
         learning: pictures of the history.
         model: the model card; empty if there is none.
         checks: registration checks.
+        certificates: of the predictions.
         volumes: rows of the table of volumes.
         panels: places of the test volumes.
         settings: resolved settings.
@@ -146,11 +161,12 @@ class ReportContent:
     good: float = 0.9
     usable: float = 0.75
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    confusion: tuple[Row, ...] = ()
+    confusion: Mapping[tuple[str, str], int] = field(default_factory=dict)
     curves: tuple[Picture, ...] = ()
     learning: tuple[Picture, ...] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
     volumes: tuple[VolumeRow, ...] = ()
     panels: tuple[Panel, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -161,12 +177,13 @@ class ReportContent:
     @property
     def judged(self) -> Mapping[str, Any]:
         """Figures of the role that the verdict is about; empty if there are none."""
-        found: Mapping[str, Any] = self.metrics.get(str(self.metrics.get("judged", "test"))) or {}
-        return found
+        found = self.metrics.get(str(self.metrics.get("judged", "test")))
+        return found if isinstance(found, Mapping) else {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Failed checks, then what training and evaluation warn of."""
+        """Failed checks and their warnings, then what training and evaluation warn of."""
         failed = [f"registration of {check.volume}: {check.sentence}" for check in self.checks if not check.ok]
+        failed += [f"{check.volume}: {warning}" for check in self.checks for warning in check.warnings]
         said = [str(text) for source in (self.model, self.metrics) for text in source.get("warnings") or ()]
         return tuple(dict.fromkeys([*failed, *said]))

@@ -10,7 +10,17 @@ from typing import Any
 
 from elektronn.errors import DataError, ElektronnError
 from elektronn.report.charts import learning_curves, rate_curves
-from elektronn.report.content import Check, Panel, Picture, ReportContent, ReportInputs, ReportVolume, Row, VolumeRow
+from elektronn.report.content import (
+    Certificate,
+    Check,
+    Panel,
+    Picture,
+    ReportContent,
+    ReportInputs,
+    ReportVolume,
+    Row,
+    VolumeRow,
+)
 from elektronn.report.panels import panels_of
 from elektronn.report.settings import ReportSettings
 from elektronn.volumes.arrays import open_volume
@@ -32,11 +42,12 @@ def gather(inputs: ReportInputs, settings: ReportSettings) -> ReportContent:
         good=settings.good,
         usable=settings.usable,
         metrics=metrics,
-        confusion=_table(inputs.confusion, "confusion table", missing),
+        confusion=_confusion(inputs.confusion, missing),
         curves=rate_curves(roc, pr, judged),
         learning=learning_curves(_table(inputs.history, "history of the training", missing)),
         model=model,
         checks=tuple(check for path in inputs.checks for check in _check(path, missing)),
+        certificates=tuple(c for path in inputs.manifests for c in _certificate(path, missing)),
         volumes=tuple(map(_volume_row, inputs.volumes)),
         panels=_panels(inputs.volumes, metrics, settings, missing),
         settings=inputs.settings or model.get("settings") or {},
@@ -77,6 +88,17 @@ def _table(path: Path | None, name: str, missing: list[str]) -> tuple[Row, ...]:
         raise DataError(f"{found}: cannot be read as a table ({error}); make the {name} again") from error
 
 
+def _confusion(path: Path | None, missing: list[str]) -> dict[tuple[str, str], int]:
+    counts: dict[tuple[str, str], int] = {}
+    for row in _table(path, "confusion table", missing):
+        try:
+            cell, count = (row["actual"], row["predicted"]), int(row["count"])
+        except (KeyError, TypeError, ValueError):
+            raise DataError(f"{path}: {dict(row)} is no row of actual, predicted, count; evaluate again") from None
+        counts[cell] = counts.get(cell, 0) + count
+    return counts
+
+
 def _check(path: Path, missing: list[str]) -> list[Check]:
     said = _mapping(path, "registration check", missing)
     if not said:
@@ -86,13 +108,27 @@ def _check(path: Path, missing: list[str]) -> list[Check]:
         found = _there(path.parent / str(said["picture"]), f"picture of the check of {volume}", missing)
         if found is not None:
             picture = Picture(found.read_bytes(), "image/png", f"registration check of {volume}", volume)
-    return [Check(volume, said.get("ok") is True, str(said.get("sentence", "the check gave no sentence")), picture)]
+    content = said.get("content") or {}
+    sentence = str(said.get("sentence") or content.get("sentence") or "the contents were not compared")
+    warnings = [str(text) for text in said.get("warnings") or ()]
+    return [Check(volume, said.get("ok") is True, sentence, picture, tuple(warnings))]
+
+
+def _certificate(path: Path, missing: list[str]) -> list[Certificate]:
+    said = _mapping(path, "manifest of the prediction", missing)
+    found = said.get("certificate")
+    if not isinstance(found, dict):
+        return []
+    try:
+        return [Certificate(str(said["store"]), found["voxels"], found["largest_difference"], found["tolerance"])]
+    except KeyError as error:
+        raise DataError(f"{path}: the certificate has no {error}; predict again") from None
 
 
 def _volume_row(volume: ReportVolume) -> VolumeRow:
     digest = volume.sha256 or "not recorded"
     try:
-        with open_volume(volume.image, volume.image_axes) as image:
+        with open_volume(volume.image, volume.image_axes, volume.voxel_nm) as image:
             voxel = "not recorded" if image.voxel_nm is None else " × ".join(f"{n:g}" for n in image.voxel_nm)
             return VolumeRow(volume.name, volume.role, str(volume.image), str(image.size), voxel, digest)
     except ElektronnError as error:

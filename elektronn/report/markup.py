@@ -29,8 +29,10 @@ def text(value: Any) -> Markup:
         return Markup("yes" if value else "no")
     if isinstance(value, int):
         return Markup(f"{value:,}".replace(",", "\u202f"))
+    if isinstance(value, float) and value == 0:
+        return Markup("0")
     if isinstance(value, float):
-        return Markup(f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3g}")
+        return Markup(f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3g}")
     return Markup(escape(str(value)))
 
 
@@ -60,7 +62,12 @@ def picture(value: Picture, kind: str = "") -> Markup:
     )
 
 
-def section(name: str, title: str, *parts: str) -> Markup:
+def group(kind: str, parts: Iterable[Markup]) -> Markup:
+    """Parts that are laid out together."""
+    return Markup(f'<div class="{kind}">{"".join(parts)}</div>')
+
+
+def section(name: str, title: str, *parts: Markup) -> Markup:
     """A section with a heading that the page's contents can point to."""
     return Markup(f'<section id="{name}"><h2>{text(title)}</h2>\n' + "\n".join(parts) + "\n</section>\n")
 
@@ -80,6 +87,6 @@ def code(value: Any) -> Markup:
     return Markup(f'<pre tabindex="0"><code>{text(value)}</code></pre>')
 
 
-def folded(title: str, *parts: str) -> Markup:
+def folded(title: str, *parts: Markup) -> Markup:
     """Something that opens on a click."""
     return Markup(f"<details><summary>{text(title)}</summary>" + "".join(parts) + "</details>")

@@ -12,7 +12,7 @@ import yaml
 
 from elektronn.report.content import Panel, ReportContent, ReportInputs
 from elektronn.report.gather import gather
-from elektronn.report.markup import Markup, bullets, code, folded, paragraph, picture, section, table, text
+from elektronn.report.markup import Markup, bullets, code, folded, group, paragraph, picture, section, table, text
 from elektronn.report.settings import ReportSettings
 from elektronn.report.verdict import verdict
 
@@ -81,6 +81,7 @@ def build_page(content: ReportContent) -> str:
         _quality(content),
         _places(content.panels),
         _registration(content),
+        _exactness(content),
         _run(content),
         _network(content),
         _learning(content),
@@ -121,7 +122,7 @@ def _quality(content: ReportContent) -> Markup:
         paragraph(f"Threshold {text(content.judged.get('threshold'))}: {origin}."),
         table(["volumes", *FIGURES.values()], _figures(roles), "by role"),
         table(["volume", *FIGURES.values()], _figures(volumes), "by volume"),
-        Markup('<div class="charts">') + "".join(map(picture, content.curves)) + "</div>"
+        group("charts", map(picture, content.curves))
         if content.curves
         else paragraph("There are no curves: a class is absent, or the tables are not there.", "quiet"),
         _confusion(content),
@@ -134,10 +135,7 @@ def _figures(entries: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterable[list[
 
 
 def _confusion(content: ReportContent) -> Markup:
-    counts: dict[tuple[str, str], int] = {}
-    for row in content.confusion:
-        cell = row.get("actual") or "?", row.get("predicted") or "?"
-        counts[cell] = counts.get(cell, 0) + int(row.get("count") or 1)
+    counts = content.confusion
     if not counts:
         return paragraph("There is no confusion table.", "quiet")
     names = sorted({name for cell in counts for name in cell}, reverse=True)
@@ -158,8 +156,8 @@ def _places(panels: tuple[Panel, ...]) -> Markup:
 
 def _panel(panel: Panel) -> Markup:
     title = text(f"{panel.volume}, {panel.rank}: {panel.error * 100:.2f} % wrong")
-    pictures = "".join(picture(one, "tile") for one in panel.pictures)
-    return Markup(f'<h3>{title}</h3><p class="quiet">{text(panel.where)}</p><div class="tiles">{pictures}</div>')
+    tiles = group("tiles", (picture(one, "tile") for one in panel.pictures))
+    return Markup(f"<h3>{title}</h3>{paragraph(panel.where, 'quiet')}{tiles}")
 
 
 def _registration(content: ReportContent) -> Markup:
@@ -167,12 +165,25 @@ def _registration(content: ReportContent) -> Markup:
     if not content.checks:
         return section("registration", title, paragraph("No registration check was given.", "quiet"))
     rows = [[check.volume, "passed" if check.ok else "FAILED", check.sentence] for check in content.checks]
-    pictures = "".join(picture(check.picture) for check in content.checks if check.picture)
+    pictures = [picture(check.picture) for check in content.checks if check.picture]
     return section(
         "registration",
         title,
         table(["volume", "verdict", "finding"], rows, "registration checks"),
-        Markup(f'<div class="charts">{pictures}</div>'),
+        group("charts", pictures),
+    )
+
+
+def _exactness(content: ReportContent) -> Markup:
+    title = "Is the prediction exact?"
+    if not content.certificates:
+        return section("exactness", title, paragraph("No prediction came with a certificate.", "quiet"))
+    rows = [[c.store, c.voxels, f"{c.largest_difference:.1e}", f"{c.tolerance:.1e}"] for c in content.certificates]
+    return section(
+        "exactness",
+        title,
+        paragraph("Random voxels were computed again, one field of view at a time, in double precision."),
+        table(["prediction", "voxels", "largest difference", "allowed"], rows, "certificates"),
     )
 
 
@@ -182,7 +193,9 @@ def _run(content: ReportContent) -> Markup:
         table(header, content.volumes, "volumes") if content.volumes else paragraph("No volumes were given.", "quiet")
     )
     model = content.model
-    facts = [(name, model[name]) for name in ("fingerprint", "seed", "steps", "seconds", "parameters") if name in model]
+    facts = [
+        (name, text(model[name])) for name in ("fingerprint", "seed", "steps", "seconds", "parameters") if name in model
+    ]
     facts += [(f"version of {name}", version) for name, version in (model.get("versions") or {}).items()]
     made = (
         table(["fact", "value"], facts, "the run")
@@ -207,8 +220,7 @@ def _plain(value: Any) -> Any:
 def _learning(content: ReportContent) -> Markup:
     if not content.learning:
         return section("learning", "Learning", paragraph("There is no history to draw.", "quiet"))
-    charts = "".join(map(picture, content.learning))
-    return section("learning", "Learning", Markup(f'<div class="charts">{charts}</div>'))
+    return section("learning", "Learning", group("charts", map(picture, content.learning)))
 
 
 def _settings(content: ReportContent) -> Markup:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elektronn.axes import Box, Size, blocks, whole
+from elektronn.axes import Box, Size, blocks
 from elektronn.errors import DataError
 from elektronn.report.content import Panel, Picture, ReportVolume
 from elektronn.volumes.arrays import Volume, open_volume
@@ -18,6 +18,7 @@ Bytes = NDArray[np.uint8]
 BOUNDARY = (214, 34, 126)
 FALSE_POSITIVE = (230, 140, 0)
 FALSE_NEGATIVE = (30, 110, 220)
+CAPTIONS = {"image": "image", "label": "label", "prediction": "prediction, white = boundary", "error": "error"}
 _DEEP = 32  # planes that are read together: reading single planes would decode every chunk many times
 
 
@@ -89,7 +90,8 @@ class _Sight(NamedTuple):
 
 def ranked(sight: _Sight, size: Size, window: Size) -> list[Spot]:
     """All whole windows that hold labels, best first; windows with boundary and mostly labelled if there are any."""
-    telling, others = [], []
+    telling: list[Spot] = []
+    others: list[Spot] = []
     for box in blocks(size, (_DEEP, window.y, window.x)):
         if box.size[1:] != window[1:]:
             continue
@@ -134,13 +136,14 @@ def _pictures(sight: _Sight, box: Box, image: Volume, image_at: Size | None) -> 
     shown = {"image": grey, "label": label, "prediction": np.rint(scores * 255).astype(np.uint8), "error": error}
     if not inside:
         del shown["image"]
-    return tuple(Picture(encoded(pixels), "image/webp", name, name) for name, pixels in shown.items())
+    return tuple(Picture(encoded(pixels), "image/webp", name, CAPTIONS[name]) for name, pixels in shown.items())
 
 
 def contrast(values: NDArray[Any]) -> Bytes:
     """Grey values stretched between the 1st and the 99th percentile."""
     low, high = np.percentile(values, (1, 99))
-    return np.rint(np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
+    grey: Bytes = np.rint(np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
+    return grey
 
 
 def painted(pixels: Bytes, where: NDArray[np.bool_], colour: tuple[int, int, int]) -> Bytes:

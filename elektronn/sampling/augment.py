@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
 from elektronn.settings import Field, Fraction, NotNegative, Settings
 
 Matrix = NDArray[np.float64]

@@ -9,16 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from elektronn.artefacts import code_digest, digest, fingerprint, write_json
 from elektronn.axes import Size
 from elektronn.errors import at
 from elektronn.network.build import build
 from elektronn.network.document import NetworkSettings, chain, geometry, table
-from elektronn.network.weights import save_model
+from elektronn.network.weights import load_tensors, save_model
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.cubes import Cube, load_cubes
 from elektronn.settings import plain
-from elektronn.training.checkpoint import NAMES, Backups, locked
+from elektronn.training.checkpoint import Backups, locked
 from elektronn.training.control import Listener, Mailbox
 from elektronn.training.history import write_history
 from elektronn.training.settings import TrainingSettings
@@ -86,7 +88,7 @@ def train(
         _judge(trainer, cubes)
         facts = {
             "fingerprint": made_from,
-            "settings": {"network": plain(network), "sampling": plain(sampling), "training": plain(training)},
+            "settings": _with_effect(network, sampling, training),
             "data": {name: _origin(image, labels) for name, image, labels in (*train, *valid)},
             "versions": versions(),
             "warnings": trainer.warnings,
@@ -116,25 +118,25 @@ def _fingerprint(
     sampling: SamplingSettings,
     training: TrainingSettings,
 ) -> str:
-    said = {
-        "network": plain(network),
-        "sampling": {k: v for k, v in plain(sampling).items() if k not in WITHOUT_EFFECT},
-        "training": {k: v for k, v in plain(training).items() if k not in WITHOUT_EFFECT},
-    }
     inputs = [f"{role} {_origin(i, b)}" for role, rows in (("train", train), ("valid", valid)) for _, i, b in rows]
-    return fingerprint(said, inputs, code_digest(*CODE))
+    return fingerprint(_with_effect(network, sampling, training), inputs, code_digest(*CODE))
+
+
+def _with_effect(
+    network: NetworkSettings, sampling: SamplingSettings, training: TrainingSettings
+) -> dict[str, dict[str, Any]]:
+    """The settings that decide the weights."""
+    sections = {"network": plain(network), "sampling": plain(sampling), "training": plain(training)}
+    return {name: {k: v for k, v in said.items() if k not in WITHOUT_EFFECT} for name, said in sections.items()}
 
 
 def _set_aside(backups: Backups, made_from: str) -> None:
     """Move backups of other settings, data or code away; they are never overwritten and never resumed."""
     for path in backups.strangers(made_from):
-        from elektronn.network.weights import load_tensors
-
         facts = load_tensors(path)[1]
         place = backups.folder / f"other-{str(facts.get('fingerprint', 'run'))[:8]}"
         place.mkdir(exist_ok=True)
         path.replace(place / path.name)
-    assert not [name for name in NAMES if backups.folder / name in backups.strangers(made_from)]
 
 
 def _shape(trainer: Trainer, patch: Size) -> Mapping[str, Any]:
@@ -153,8 +155,6 @@ def _shape(trainer: Trainer, patch: Size) -> Mapping[str, Any]:
 
 def _share(cubes: Sequence[Cube]) -> float:
     """Share of the most frequent class among the labelled voxels: what a constant predictor gets right."""
-    import numpy as np
-
     counts = sum(np.bincount(cube.labels[cube.labels >= 0].ravel(), minlength=256) for cube in cubes)
     return float(np.max(counts) / max(np.sum(counts), 1))
 

@@ -56,8 +56,8 @@ class Address:
         return f"{self.path}{':' + self.key if self.key else ''}{'[' + pairs + ']' if pairs else ''}{'@' + self.axes if self.axes else ''}"
 
 
-def parse_address(text: str, root: Path | None = None) -> Address:
-    """Read an address; a relative file lies under ``root`` if given.
+def parse_address(text: str) -> Address:
+    """Read an address.
 
     Raises:
         ConfigError: unknown ending or unreadable crop.
@@ -74,8 +74,6 @@ def parse_address(text: str, root: Path | None = None) -> Address:
             f"volume '{text}': write FILE, FILE:KEY or FILE:KEY[z0:z1,y0:y1,x0:x1] with a file ending {', '.join(FORMATS)}"
         )
     path = Path(found["file"]).expanduser()
-    if root is not None and not path.is_absolute():
-        path = root / path
     axes = check_order(found["axes"]) if found["axes"] else ""
     return Address(path, (found["key"] or "").strip("/"), _crop(text, found["crop"]), axes)
 

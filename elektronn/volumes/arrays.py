@@ -258,7 +258,7 @@ def create_volume(
     dtype: Any,
     *,
     voxel_nm: tuple[float, float, float] | None = None,
-    offset_vox: tuple[int, int, int] = (0, 0, 0),
+    offset_vox: tuple[int, int, int] | None = None,
     attributes: Mapping[str, Any] | None = None,
     chunks: tuple[int, int, int] = (32, 128, 128),
 ) -> Iterator[Sink]:
@@ -270,7 +270,7 @@ def create_volume(
         shape: zyx or czyx.
         dtype: type of a value.
         voxel_nm: voxel size zyx, nanometres.
-        offset_vox: position of this volume's first voxel in the image it belongs to, zyx, voxels.
+        offset_vox: position of this volume's first voxel in the image it belongs to, zyx, voxels; ``None``: unknown.
         attributes: plain data stored with the array.
         chunks: zyx, voxels.
 
@@ -279,7 +279,9 @@ def create_volume(
     """
     if address.crop:
         raise ConfigError(f"{address}: an output has no [part]; leave it out")
-    said = {"axes": "czyx"[-len(shape) :], "offset_vox": list(offset_vox), **(attributes or {})}
+    said = {"axes": "czyx"[-len(shape) :], **(attributes or {})}
+    if offset_vox is not None:
+        said["offset_vox"] = list(offset_vox)
     if voxel_nm is not None:
         said["voxel_nm"] = list(voxel_nm)
     with writing(address.path) as part, _full(address.path):
@@ -341,7 +343,7 @@ def ngff(said: Mapping[str, Any], key: str, ndim: int) -> dict[str, Any]:
     The translation is the physical position of the first voxel's centre: offset × voxel size, pixel-centre convention.
     """
     known = said.get("voxel_nm")
-    voxel, offset = known or [1.0] * 3, said["offset_vox"]
+    voxel, offset = known or [1.0] * 3, said.get("offset_vox", [0, 0, 0])
     channel = [{"name": "c", "type": "channel"}] if ndim == 4 else []
     unit = {"unit": "nanometer"} if known else {}
     lead = [1.0] * len(channel)

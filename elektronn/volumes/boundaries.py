@@ -119,7 +119,9 @@ def _blockwise(
         )
 
 
-def _offset(volume: Volume) -> tuple[int, int, int]:
-    """Position of the part's first voxel in the image that the IDs belong to, zyx, voxels."""
-    z, y, x = (int(a) + b for a, b in zip(volume.attributes.get("offset_vox", (0, 0, 0)), volume.part.start))
+def _offset(volume: Volume) -> tuple[int, int, int] | None:
+    """Position of the part's first voxel in the image that the IDs belong to, zyx, voxels; ``None``: not said."""
+    if "offset_vox" not in volume.attributes:
+        return None
+    z, y, x = (int(a) + b for a, b in zip(volume.attributes["offset_vox"], volume.part.start))
     return z, y, x

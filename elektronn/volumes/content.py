@@ -94,8 +94,7 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict for people, one line."""
         match = (
-            f"best match at shift zyx ({', '.join(f'{s:z.1f}' for s in self.shift)}) "
-            f"± ({', '.join(f'{e:.2f}' for e in self.error)}), "
+            f"best match at shift {place(self.shift, self.error)}, "
             f"correlation {self.correlation:.2f} against {self.identity:.2f} as given"
         )
         if self.state == "undecided":
@@ -134,6 +133,16 @@ class Verdict:
         }
 
 
+def place(shift: Point, error: Point) -> str:
+    """A shift and its error in words.
+
+    Example:
+        >>> place((-0.04, -3.0, 0.1), (0.01, 0.02, 0.3))
+        'zyx (0.0, -3.0, 0.1) ± (0.01, 0.02, 0.30)'
+    """
+    return f"zyx ({', '.join(f'{s:z.1f}' for s in shift)}) ± ({', '.join(f'{e:.2f}' for e in error)})"
+
+
 def content_check(image: Array, boundary: Array, settings: CheckSettings) -> Verdict:
     """Correlate a boundary map with its image over shifts, flips and swaps of equally long axes.
 
@@ -155,7 +164,7 @@ def content_check(image: Array, boundary: Array, settings: CheckSettings) -> Ver
     boundary = boundary[registration.label_box.slices]
     origin = [max(o, 0) for o in registration.origin]
     box = middle(boundary.shape, settings.part)
-    reach = Size(*(min(k + 1, (n - 1) // 2) for k, n in zip(settings.shift, box.size)))
+    reach = Size(*(min(k + 1, n // 2) for k, n in zip(settings.shift, box.size)))
     under = box.shifted(origin).grown(reach, reach).within(image.shape)
     low = Size(*(a + o - b for a, o, b in zip(box.start, origin, under.start)))
     ground = match.Image(match.features(image[under.slices]), low, box.size, reach)
@@ -193,10 +202,18 @@ def _judge(turn: Turn, peak: Any, clarity: float, lead: float, settings: CheckSe
     if clarity < settings.clarity:
         return "undecided", f"the best match is only {clarity:.1f} times as strong as a chance one"
     if any(e > t for e, t in zip(peak.error, settings.tolerance)):
-        return "undecided", f"its place is uncertain by zyx ({', '.join(f'{e:.1f}' for e in peak.error)}) voxels"
+        return "undecided", f"the place of the best match is uncertain: {place(peak.shift, peak.error)}"
     if not turn.is_identity:
         return ("misplaced", "") if lead >= settings.lead else ("undecided", f"'{turn}' matches about as well")
-    return ("misplaced" if any(abs(s) > t for s, t in zip(peak.shift, settings.tolerance)) else "aligned"), ""
+    beyond = [abs(s) - t for s, t in zip(peak.shift, settings.tolerance)]
+    if max(beyond) <= 0:
+        return "aligned", ""
+    if all(excess <= e for excess, e in zip(beyond, peak.error)):
+        return (
+            "undecided",
+            f"the best match is off by more than the tolerance only within its error: {place(peak.shift, peak.error)}",
+        )
+    return "misplaced", ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,14 +75,13 @@ def kind_of_values(volume: Volume, classes: int) -> Values:
     raise DataError(f"value {value} at zyx {position}; labels are −1 (ignore) to {classes - 1}: convert or crop them")
 
 
-def boundary_of(values: Array, kind: Values) -> NDArray[np.int8]:
-    """1 boundary, 0 interior, −1 unknown, zyx."""
-    if kind == "ids":
-        return borders(values).astype(np.int8)
-    if kind == "mask":
-        return (values == 0).astype(np.int8)
-    found: NDArray[np.int8] = np.where(values < 0, -1, values == 1).astype(np.int8)
-    return found
+def boundary_of(values: Array, kind: Values) -> Array:
+    """The boundary in a label volume: 1 boundary, 0 interior, −1 unknown, zyx, int8."""
+    if kind == "classes":
+        found = np.where(values < 0, -1, values == 1)
+    else:
+        found = borders(values) if kind == "ids" else values == 0
+    return found.astype(np.int8, copy=False)
 
 
 def borders(ids: Array) -> NDArray[np.bool_]:

@@ -193,9 +193,9 @@ def turns(size: Size) -> Iterator[Turn]:
         [8, 16, 48, 4]
     """
     orders = [order for order in permutations(range(3)) if all(size[order[axis]] == size[axis] for axis in range(3))]
-    ways = [(False, True) if n > 1 else (False,) for n in size]
-    for (a, b, c), z, y, x in product(orders, *ways):
-        yield Turn((a, b, c), (z, y, x))
+    for (a, b, c), (z, y, x) in product(orders, product((False, True), repeat=3)):
+        if all(n > 1 or not flip for n, flip in zip(size, (z, y, x))):
+            yield Turn((a, b, c), (z, y, x))
 
 
 def middle(size: Sequence[int], most: Sequence[int]) -> Box:

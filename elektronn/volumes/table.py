@@ -15,7 +15,8 @@ from elektronn.volumes.address import Address, parse_address
 COLUMNS = ("name", "image", "labels", "axes", "voxel_nm", "role")
 ROLES = ("train", "valid", "test", "predict")
 VARIABLE = "ELEKTRONN_DATA"
-"""Environment variable that names the folder of the data; stands before the setting ``data_root``."""
+"""Environment variable that names the folder of the data; stands before the setting ``data_root``. In the table,
+a path may start with ``$ELEKTRONN_DATA/``; other relative paths start from the directory of the command."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class Row:
 
 
 def data_root(setting: str) -> Path:
-    """The folder that relative paths of the table start from."""
-    return Path(os.environ.get(VARIABLE) or setting)
+    """The folder that ``$ELEKTRONN_DATA`` stands for in the table."""
+    return Path(os.environ.get(VARIABLE) or setting).expanduser().absolute()
 
 
 def read_table(path: Path, root: Path) -> list[Row]:
-    """Read the table; relative paths lie under ``root``.
+    """Read the table; ``$ELEKTRONN_DATA`` in it stands for ``root``.
 
     Raises:
         DataError: no such file, unreadable.
@@ -90,11 +91,15 @@ def _row(number: int, cells: list[str], root: Path) -> Row:
         order = f"@{axes}" if axes else ""
         return Row(
             name,
-            parse_address(image + order, root),
-            parse_address(labels + order.replace("c", ""), root) if labels else None,
+            _address(image + order, root),
+            _address(labels + order.replace("c", ""), root) if labels else None,
             _voxel(voxel),
             role,
         )
+
+
+def _address(text: str, root: Path) -> Address:
+    return parse_address(text.replace(f"${VARIABLE}", str(root), 1) if text.startswith(f"${VARIABLE}/") else text)
 
 
 def _voxel(cell: str) -> tuple[float, float, float] | None:

@@ -11,7 +11,7 @@ from elektronn.volumes.arrays import load
 from elektronn.volumes.boundaries import BoundarySettings, convert
 
 
-def test_M166_two_touching_ids_give_one_at_border(tmp_path: Path) -> None:  # noqa: N802
+def test_M166_two_touching_ids_give_one_at_border(tmp_path: Path) -> None:
     ids = np.ones((3, 4, 8), np.uint32)
     ids[:, :, 4:] = 2
     np.save(tmp_path / "ids.npy", ids)

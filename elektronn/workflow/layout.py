@@ -1,0 +1,114 @@
+"""What the rules share: which code counts for which stage, which volumes belong to an experiment, option texts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from elektronn.config.tree import Experiment
+from elektronn.errors import ConfigError, DataError
+from elektronn.registry import nearest
+from elektronn.volumes.table import VARIABLE, Row
+
+CODE: Mapping[str, tuple[str, ...]] = {
+    "sample": ("volumes/sample.py",),
+    "boundaries": ("volumes/barriers.py", "volumes/boundaries.py"),
+    "check": ("volumes/content.py", "volumes/content_match.py", "volumes/registration.py"),
+    "train": ("geometry.py", "network", "sampling", "training"),
+    "predict": ("geometry.py", "network", "prediction"),
+    "evaluate": ("evaluation",),
+    "report": ("report",),
+}
+"""Stage → files and folders of the package whose code has a numeric effect on it; dvc.yaml lists the same."""
+
+WITHOUT_EFFECT = (
+    "errors.py",
+    "registry.py",
+    "settings.py",
+    "artefacts.py",
+    "axes.py",
+    "volumes/address.py",
+    "volumes/arrays.py",
+)
+"""Code that stages reach and that only carries, names and stores values; an edit does not rerun the stages."""
+
+
+def code_files(stage: str, root: Path) -> list[str]:
+    """Source files of a stage relative to the project, sorted."""
+    package = root / "elektronn"
+    found = (package / entry for entry in CODE[stage])
+    files = [f for entry in found for f in (entry.rglob("*.py") if entry.is_dir() else [entry])]
+    return sorted(file.relative_to(root).as_posix() for file in files)
+
+
+def merged(raw: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings, values of ``over`` first (``snakemake --config`` and ``--configfile``).
+
+    Example:
+        >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+        {'a': {'b': 3, 'c': 2}}
+    """
+    result = dict(raw)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def volumes_of(
+    name: str, experiment: Experiment, table: Mapping[str, Row], roles: Sequence[str] = ("train", "valid", "test")
+) -> list[Row]:
+    """The rows of an experiment's volumes with one of ``roles``, in the order of the table.
+
+    Raises:
+        ConfigError: a name that is not in the table, or nothing to train on.
+        DataError: a file is not there and no rule makes it.
+    """
+    for wanted in experiment.volumes:
+        if wanted not in table:
+            raise ConfigError(
+                f"experiments.{name}.volumes: '{wanted}' is not in the table of volumes: {nearest(wanted, table)}"
+            )
+    rows = [row for row in table.values() if not experiment.volumes or row.name in experiment.volumes]
+    for role in ("train", "test"):
+        if not any(row.role == role for row in rows):
+            raise ConfigError(f"experiments.{name}: no volume of role {role} in the table; give one row that role")
+    chosen = [row for row in rows if row.role in roles]
+    for row in chosen:
+        _check_file(row)
+    return chosen
+
+
+def _check_file(row: Row) -> None:
+    for address in (row.image, row.labels):
+        if address and not address.path.exists() and not address.path.match("data/raw/sample_*.h5"):
+            raise DataError(
+                f"volume {row.name}: {address.path}: no such file; put it there, correct the table of volumes, "
+                f"or set {VARIABLE} to the folder that holds it"
+            )
+
+
+def row_options(row: Row) -> str:
+    """Options of ``elektronn volume`` for one row."""
+    words = ["--image", str(row.image), "--role", row.role]
+    words += ["--labels", str(row.labels)] if row.labels else []
+    words += ["--voxel-nm", *(f"{n:g}" for n in row.voxel_nm)] if row.voxel_nm else []
+    return shlex.join(words)
+
+
+def volume_options(name: str, experiment: Experiment, table: Mapping[str, Row], labels: str) -> str:
+    """Options of ``elektronn train``; ``labels`` is the pattern of the boundary maps."""
+    rows = volumes_of(name, experiment, table, ("train", "valid"))
+    words = [(f"--{row.role}", row.name, str(row.image), labels.format(volume=row.name)) for row in rows]
+    return " ".join(shlex.join(group) for group in words)
+
+
+def pair_options(name: str, experiment: Experiment, table: Mapping[str, Row], prediction: str, labels: str) -> str:
+    """Options of ``elektronn evaluate``; both patterns take the volume's name."""
+    rows = volumes_of(name, experiment, table, ("valid", "test"))
+    words = [
+        (f"--{row.role}", row.name, prediction.format(volume=row.name), labels.format(volume=row.name)) for row in rows
+    ]
+    return " ".join(shlex.join(group) for group in words)

@@ -1,0 +1,389 @@
+"""The page: self-contained, equal for equal inputs, honest about what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread, imsave
+
+from elektronn.axes import Size, whole
+from elektronn.errors import DataError
+from elektronn.report import page as page_module
+from elektronn.report.charts import Line, chart, learning_curves
+from elektronn.report.content import Check, Panel, Picture, ReportContent, ReportInputs, ReportVolume
+from elektronn.report.gather import gather
+from elektronn.report.page import MOST_BYTES, build_page, report
+from elektronn.report.panels import BOUNDARY, FALSE_NEGATIVE, FALSE_POSITIVE, encoded, painted, panels_of
+from elektronn.report.settings import ReportSettings
+from elektronn.report.verdict import verdict
+from elektronn.volumes.address import Address
+from elektronn.volumes.arrays import create_volume
+
+SETTINGS = ReportSettings(panel_vox=16)
+NASTY = "<script>alert('&')</script>"
+
+
+class Tags(HTMLParser):
+    """Collects tags and checks that they close in order."""
+
+    EMPTY = frozenset({"meta", "img", "br", "hr", "link", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = Tags()
+    parser.feed(html)
+    parser.close()
+    assert parser.open == []
+    return parser.seen
+
+
+def stored(path: Path, values: np.ndarray, **attributes: object) -> Address:
+    with create_volume(Address(path), values.shape, values.dtype, attributes=attributes) as sink:
+        sink.write(whole(values.shape[-3:]), values)
+    return Address(path)
+
+
+def volume(folder: Path, name: str = "cube") -> ReportVolume:
+    """4×48×32 image; labels in its centre 2:40:28; a prediction whose only errors lie in two windows."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 255, (4, 48, 32)).astype(np.uint8)
+    labels = np.zeros((2, 40, 28), np.int8)
+    labels[:, :, ::4] = 1
+    boundary = np.where(labels == 1, 255, 0).astype(np.uint8)
+    boundary[1, 16:32, :16] = 255  # worst: everything is called boundary
+    boundary[0, 0, 1] = 255
+    return ReportVolume(
+        name,
+        "test",
+        stored(folder / "image.h5", image),
+        stored(folder / "labels.h5", labels),
+        stored(folder / "p.zarr", np.stack([255 - boundary, boundary])),
+        sha256="ab" * 32,
+    )
+
+
+PLACE = {"size": [2, 40, 28], "prediction": [0, 0, 0], "labels": [0, 0, 0], "image": [1, 4, 2]}
+
+
+def inputs(folder: Path, name: str = "cube", area: float = 0.95) -> ReportInputs:
+    figures = {
+        "roc_area": area,
+        "f1": 0.8,
+        "threshold": 0.5,
+        "recall": 0.8,
+        "precision": 0.8,
+        "false_positive": 1,
+        "true_negative": 9,
+    }
+    volumes = {name: {"role": "test", **figures, "place": PLACE}}
+    metrics = {"test": figures, "volumes": volumes, "judged": "test", "threshold_from": "valid", "warnings": []}
+    model = {
+        "layers": [{"name": "conv0", "kernel": [1, 4, 4], "note": NASTY}, {"name": "conv1", "parameters": 12345}],
+        "fingerprint": "f00d",
+        "versions": {"torch": "2.13"},
+        "seed": 7,
+        "warnings": [],
+    }
+    imsave(folder / "check.png", np.zeros((4, 4, 3), np.uint8))
+    check = {"ok": True, "sentence": "labels lie on the image", "volume": name, "picture": "check.png"}
+    texts = {
+        "metrics.json": json.dumps(metrics),
+        "model.json": json.dumps(model),
+        "check.json": json.dumps(check),
+        "roc.csv": "role,fpr,tpr,threshold\ntest,0,0,1\ntest,0.1,0.8,0.5\ntest,1,1,0\n",
+        "pr.csv": "role,recall,precision,threshold\ntest,0,1,1\ntest,1,0.4,0\n",
+        "confusion.csv": "actual,predicted,count\nother,other,600\nother,other,1\nboundary,other,77\n",
+        "history.csv": "step,seconds,loss,valid_loss,rate\n1,0.1,0.9,,0.01\n2,0.2,0.7,0.8,0.01\n3,0.3,0.6,0.7,0.005\n",
+    }
+    for file, text in texts.items():
+        (folder / file).write_text(text)
+    return ReportInputs(
+        metrics=folder / "metrics.json",
+        roc=folder / "roc.csv",
+        pr=folder / "pr.csv",
+        confusion=folder / "confusion.csv",
+        history=folder / "history.csv",
+        model=folder / "model.json",
+        checks=(folder / "check.json",),
+        volumes=(volume(folder, name),),
+        settings={"training": {"rate": 0.01, "note": NASTY}},
+        commands=("snakemake --cores 8 report",),
+    )
+
+
+def test_page_of_a_whole_run_holds_everything_and_is_green(tmp_path: Path) -> None:
+    html = report(inputs(tmp_path), SETTINGS)
+    assert '<div class="verdict good"' in html
+    for text in ("ROC area 0.9500 on the test volumes", "f00d", "ab" * 32, "12\u202f345", "1×4×4", "4×48×32"):
+        assert text in html
+    for text in ("cube, best", "cube, median", "cube, worst", "snakemake --cores 8 report", "rate: 0.01", ">601<"):
+        assert text in html
+    pictures = [a for tag, a in tags(html) if tag == "img"]
+    assert len(pictures) == 2 + 2 + 12 + 1  # ROC and PR, loss and rate, 3 places of 4 tiles, 1 check
+    assert all(a["alt"] for a in pictures)
+    assert "Not on this page" not in html
+
+
+def test_page_loads_nothing_from_anywhere(tmp_path: Path) -> None:
+    html = report(inputs(tmp_path), SETTINGS)
+    for tag, attributes in tags(html):
+        assert tag not in {"script", "link", "iframe", "object", "embed", "base"}
+        assert (attributes.get("src") or "data:").startswith("data:")
+        assert (attributes.get("href") or "#").startswith("#")
+    assert "http://" not in html
+    assert "https://" not in html
+    assert not re.search(r"url\(|@import", html)
+    assert len(html.encode()) < 1_000_000
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
+    run = inputs(tmp_path)
+    assert report(run, SETTINGS) == report(run, SETTINGS)
+
+
+def test_markup_in_names_values_and_sentences_is_escaped(tmp_path: Path) -> None:
+    run = inputs(tmp_path, NASTY)
+    (tmp_path / "check.json").write_text(json.dumps({"ok": False, "sentence": NASTY, "volume": NASTY}))
+    run = replace(run, commands=(NASTY,), made=NASTY)
+    html = report(run, ReportSettings(title=NASTY))
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 10
+    tags(html)
+
+
+def test_empty_run_says_what_is_missing_and_is_red() -> None:
+    html = report(ReportInputs(), SETTINGS)
+    assert '<div class="verdict bad"' in html
+    for name in ("evaluation", "model card", "ROC table", "PR table", "confusion table", "history of the training"):
+        assert f"no {name} was given" in html
+    tags(html)
+
+
+def test_file_that_does_not_exist_is_said_with_its_path(tmp_path: Path) -> None:
+    run = replace(inputs(tmp_path), history=tmp_path / "gone.csv", checks=(tmp_path / "lost.json",))
+    html = report(run, SETTINGS)
+    assert f"{tmp_path / 'gone.csv'} does not exist" in html
+    assert f"{tmp_path / 'lost.json'} does not exist" in html
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("metrics.json", "{"), ("metrics.json", "[]"), ("confusion.csv", "actual,predicted,count\na,b,many\n")],
+)
+def test_damaged_file_is_a_data_error_that_names_it(tmp_path: Path, file: str, text: str) -> None:
+    run = inputs(tmp_path)
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / file))):
+        report(run, SETTINGS)
+
+
+def test_unreadable_volume_costs_its_pictures_only(tmp_path: Path) -> None:
+    run = inputs(tmp_path)
+    (tmp_path / "image.h5").write_bytes(b"no volume")
+    content = gather(run, SETTINGS)
+    assert content.panels == ()
+    assert any("no pictures of volume cube" in text for text in content.missing)
+    assert "cannot be opened" in content.volumes[0].size
+    build_page(content)
+
+
+def test_more_test_volumes_than_panels_are_counted(tmp_path: Path) -> None:
+    run = inputs(tmp_path)
+    content = gather(run, ReportSettings(panels=0))
+    assert content.panels == ()
+    assert any("pictures of 1 test volumes" in text for text in content.missing)
+
+
+def test_sentence_and_warnings_of_a_check_are_found_and_make_the_verdict_amber(tmp_path: Path) -> None:
+    run = inputs(tmp_path)
+    said = {"ok": True, "content": {"sentence": "shifted by 3"}, "volume": "cube", "warnings": ["labels lose 2"]}
+    (tmp_path / "check.json").write_text(json.dumps(said))
+    content = gather(run, SETTINGS)
+    assert content.checks[0].sentence == "shifted by 3"
+    assert content.warnings == ("cube: labels lose 2",)
+    assert verdict(content).level == "care"
+
+
+def run_with(**changes: object) -> ReportContent:
+    figures = {"roc_area": changes.pop("area", 0.95), "f1": None}
+    metrics = {"test": figures, "judged": changes.pop("judged", "test"), "warnings": changes.pop("warnings", [])}
+    metrics[str(metrics["judged"])] = figures
+    checks = (Check("cube", bool(changes.pop("ok", True)), "shifted by 3", None),)
+    return ReportContent("t", metrics=metrics, checks=checks if changes.pop("checked", True) else ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "reason"),
+    [
+        ({}, "good", ""),
+        ({"area": 0.9}, "good", ""),
+        ({"area": 0.85}, "care", "below 0.9"),
+        ({"warnings": ["odd"]}, "care", "odd"),
+        ({"checked": False}, "care", "was not checked"),
+        ({"area": 0.7}, "bad", "below 0.75"),
+        ({"area": None}, "bad", "no ROC area"),
+        ({"ok": False}, "bad", "registration of cube failed"),
+        ({"judged": "valid"}, "bad", "nothing was measured on test volumes"),
+    ],
+)
+def test_verdict(changes: dict[str, object], level: str, reason: str) -> None:
+    said = verdict(run_with(**changes))
+    assert said.level == level
+    assert any(reason in text for text in said.reasons) if reason else said.reasons == ()
+
+
+def test_places_are_ranked_by_error_and_named_in_image_coordinates(tmp_path: Path) -> None:
+    best, median, worst = panels_of(volume(tmp_path), {"threshold": 0.5, "place": PLACE}, 16)
+    assert (best.rank, median.rank, worst.rank) == ("best", "median", "worst")
+    assert best.error == median.error == 0
+    assert worst.error == 0.75
+    assert worst.where == "z 2, y 20–35, x 2–17 in the image"
+
+
+def test_tiles_show_the_right_voxels_in_the_right_colours(tmp_path: Path) -> None:
+    cube = volume(tmp_path)
+    worst = panels_of(cube, {"threshold": 0.5, "place": PLACE}, 16)[-1]
+    tiles = {}
+    for picture in worst.pictures:
+        (tmp_path / "tile.webp").write_bytes(picture.data)
+        tiles[picture.alt] = np.asarray(imread(tmp_path / "tile.webp", format="webp")).astype(int)[..., :3]
+    assert list(tiles) == ["image", "label", "prediction", "error"]
+    assert all(tile.shape == (16, 16, 3) for tile in tiles.values())
+    changed = (tiles["label"] != tiles["image"]).any(axis=-1)
+    assert set(np.flatnonzero(changed.any(axis=0))) == {0, 4, 8, 12}
+    assert (tiles["prediction"] == 255).all()
+    wrong = (tiles["error"] != tiles["image"]).any(axis=-1)
+    assert wrong[:, [1, 2, 3]].all()
+    assert not wrong[:, [0, 4, 8, 12]].any()
+
+
+def test_image_tile_is_cut_where_the_place_says(tmp_path: Path) -> None:
+    image = np.zeros((4, 48, 32), np.uint8)
+    image[2, 25:, 7:] = 255
+    cube = replace(volume(tmp_path), image=stored(tmp_path / "step.npy", image))
+    tile = panels_of(cube, {"threshold": 0.5, "place": PLACE}, 16)[-1].pictures[0]
+    (tmp_path / "tile.webp").write_bytes(tile.data)
+    bright = np.asarray(imread(tmp_path / "tile.webp", format="webp"))[..., 0] > 128
+    assert np.array_equal(bright, image[2, 20:36, 2:18] > 128)
+
+
+def test_metrics_without_a_place_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="which place was judged"):
+        panels_of(volume(tmp_path), {"threshold": 0.5}, 16)
+
+
+def test_error_colours_differ_for_every_eye() -> None:
+    """Lightness and the blue–yellow axis, which most colour-blind eyes keep, both differ."""
+    grey = np.full((1, 2), 128, np.uint8)
+    pixels = painted(grey, np.array([[True, False]]), FALSE_POSITIVE)
+    assert pixels[0, 1].tolist() == [128] * 3
+    for a, b in ((FALSE_POSITIVE, FALSE_NEGATIVE), (BOUNDARY, FALSE_NEGATIVE)):
+        assert abs((a[0] + a[1]) / 2 - a[2] - (b[0] + b[1]) / 2 + b[2]) > 100
+    assert encoded(pixels) == encoded(pixels)
+
+
+def test_colours_of_page_and_pictures_are_the_same() -> None:
+    css = (Path(page_module.__file__).parent / "page.css").read_text()
+    for name, colour in (
+        ("boundary", BOUNDARY),
+        ("false-positive", FALSE_POSITIVE),
+        ("false-negative", FALSE_NEGATIVE),
+    ):
+        assert f".{name} {{ background: rgb({' '.join(map(str, colour))}); }}" in css
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(
+    ("front", "back"),
+    [
+        ("--ink", "--ground"),
+        ("--quiet", "--ground"),
+        ("--quiet", "#fcefee"),
+        ("--quiet", "#fdf5e6"),
+        ("--link", "--ground"),
+        ("--good", "#eef7f1"),
+        ("--care", "#fdf5e6"),
+        ("--bad", "#fcefee"),
+    ],
+)
+def test_text_has_enough_contrast(front: str, back: str) -> None:
+    css = (Path(page_module.__file__).parent / "page.css").read_text()
+    named = dict(re.findall(r"(--\w+): (#\w{6});", css))
+    assert back.startswith("--") or back in css
+    a, b = sorted(luminance(named.get(name, name)) for name in (front, back))
+    assert (b + 0.05) / (a + 0.05) >= 4.5
+
+
+def test_pictures_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
+    run = inputs(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 255, (1300, 1300, 3)).astype(np.uint8)
+    imsave(tmp_path / "check.png", noise)
+    assert (tmp_path / "check.png").stat().st_size > MOST_BYTES
+    html = report(run, SETTINGS)
+    assert len(html.encode()) <= MOST_BYTES
+    assert "the picture of the check of cube: the page would be larger than 5 MB" in html
+    assert "cube, worst" in html
+
+
+def test_panels_go_last_first_when_they_alone_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    big = Picture(bytes(2_000_000), "image/webp", "image")
+    panels = tuple(Panel("cube", rank, "here", 0.1, (big,)) for rank in ("best", "median", "worst"))
+    monkeypatch.setattr(page_module, "gather", lambda *_: ReportContent("t", panels=panels))
+    html = report(ReportInputs(), SETTINGS)
+    assert len(html.encode()) <= MOST_BYTES
+    assert "cube, best" in html
+    assert "the worst place of cube" in html
+    assert "the median place of cube" in html
+
+
+def test_history_draws_what_is_there() -> None:
+    rows = [
+        {"step": "1", "loss": "1", "rate": ""},
+        {"step": "2", "loss": "nan", "rate": "x"},
+        {"step": "3", "loss": "2"},
+    ]
+    (only,) = learning_curves(rows)
+    assert only.alt == "Loss: loss against step"
+    assert learning_curves([]) == ()
+
+
+def test_long_history_is_thinned_by_means() -> None:
+    rows = [{"step": str(n), "loss": str(n % 2)} for n in range(20000)]
+    (only,) = learning_curves(rows)
+    assert len(only.data) < 60_000
+
+
+def test_chart_is_equal_byte_for_byte_and_has_no_date() -> None:
+    lines = [Line("a", [0, 1], [0, 1]), Line("b", [0, 1], [1, 0])]
+    one, two = (chart("T", lines, ("x", "y"), point=(0.5, 0.5)).data for _ in range(2))
+    assert one == two
+    assert b"dc:date" not in one
+
+
+def test_size_of_the_image_is_in_the_table_of_volumes(tmp_path: Path) -> None:
+    row = gather(inputs(tmp_path), SETTINGS).volumes[0]
+    assert (row.size, row.voxel_nm) == (str(Size(4, 48, 32)), "not recorded")

@@ -1,0 +1,220 @@
+"""The trainer: learns, stops, resumes exactly, refuses strangers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from elektronn.artefacts import digest
+from elektronn.errors import BusyError, CheckFailed, Stopped
+from elektronn.network.document import NetworkSettings
+from elektronn.sampling.augment import SamplingSettings
+from elektronn.training import control, trainer
+from elektronn.training.checkpoint import Backups, State, locked
+from elektronn.training.control import Mailbox, Stop
+from elektronn.training.optimisers import rate_at
+from elektronn.training.settings import Adam, Cosine, Sgd, TrainingSettings
+from elektronn.training.stage import Outputs, train
+from elektronn.volumes.address import parse_address
+
+NETWORK = NetworkSettings(
+    kernels=((1, 4, 4), (1, 3, 3)), pools=((1, 2, 2), (1, 1, 1)), features=(4, 4), patch=(1, 20, 20)
+)
+TRAINING = TrainingSettings(
+    steps=40, history_every=10, monitor_examples=4, preview_every=15, threads=1, device="cpu", backup_s=1e6
+)
+
+
+@pytest.fixture
+def cubes(tmp_path: Path) -> Path:
+    """Two volumes whose boundary is where the image is dark: learnable in a few steps."""
+    random = np.random.default_rng(0)
+    with h5py.File(tmp_path / "cubes.h5", "w") as file:
+        for name in ("a", "b"):
+            dark = random.random((4, 12, 12)) < 0.3
+            dark = np.repeat(np.repeat(dark, 4, 1), 4, 2)
+            file[name] = (200 - 150 * dark + random.integers(-20, 20, dark.shape)).astype(np.uint8)
+            file[f"{name}_labels"] = dark.astype(np.uint8)
+    return tmp_path / "cubes.h5"
+
+
+def run(cubes: Path, folder: Path, training: TrainingSettings = TRAINING, **more: Any) -> Outputs:
+    outputs = Outputs(folder / "model.safetensors", folder / "history.csv", folder / "model.json", folder / "state")
+    sampling = more.pop("sampling", SamplingSettings(workers=0))
+    volumes = {
+        name: [(name, parse_address(f"{cubes}:{name}"), parse_address(f"{cubes}:{name}_labels"))] for name in "ab"
+    }
+    train(volumes["a"], volumes["b"], NETWORK, sampling, training, outputs, **more)
+    return outputs
+
+
+def test_training_learns_and_leaves_model_history_and_card(cubes: Path, tmp_path: Path) -> None:
+    events: list[control.Event] = []
+    outputs = run(
+        cubes,
+        tmp_path / "m",
+        TRAINING.model_copy(update={"steps": 200, "optimiser": Adam(rate=0.01)}),
+        listen=events.append,
+    )
+    rows = [e.values for e in events if isinstance(e, control.Row)]
+    assert [int(row["step"]) for row in rows] == list(range(0, 201, 10))
+    assert rows[-1]["valid_loss"] < 0.7 * rows[0]["valid_loss"]
+    assert rows[-1]["valid_error"] < 0.15
+    assert len(outputs.history.read_text().splitlines()) == 22
+    card = json.loads(outputs.card.read_text())
+    assert card["steps"] == 200
+    assert card["layers"][-1]["size"] == "1×6×6"
+    previews = [e for e in events if isinstance(e, control.Preview)]
+    assert [p.step for p in previews] == list(range(15, 201, 15))
+    assert previews[0].image.shape == previews[0].probability.shape == previews[0].labels.shape
+
+
+def test_stopped_and_resumed_equals_uninterrupted_to_the_last_bit(cubes: Path, tmp_path: Path) -> None:
+    for optimiser in (Adam(), Sgd(rate=0.01)):
+        training = TRAINING.model_copy(update={"optimiser": optimiser})
+        folder = tmp_path / optimiser.kind
+        whole = run(cubes, folder / "whole", training)
+        for stop_at in (7, 10, 33):
+            mailbox, place = Mailbox(), folder / f"stopped{stop_at}"
+            with pytest.MonkeyPatch.context() as patch:
+                original = trainer.Trainer._advance
+
+                def advance(self: trainer.Trainer, batches: Any, when: int = stop_at, box: Mailbox = mailbox) -> None:
+                    original(self, batches)
+                    if self.step == when:
+                        box.post(Stop("test"))
+
+                patch.setattr(trainer.Trainer, "_advance", advance)
+                with pytest.raises(Stopped, match=f"stopped at step {stop_at}"):
+                    run(cubes, place, training, mailbox=mailbox)
+            assert not (place / "model.safetensors").exists()
+            resumed = run(cubes, place, training, sampling=SamplingSettings(workers=2, prefetch=3))
+            assert digest(resumed.model) == digest(whole.model)
+            assert losses(resumed.history) == losses(whole.history)
+
+
+def losses(history: Path) -> list[str]:
+    """The columns that are numbers of the training, not of the clock."""
+    import csv
+
+    with history.open() as file:
+        keep = ("step", "loss", "train_loss", "valid_loss", "valid_error", "rate", "warped")
+        return [",".join(row[name] for name in keep) for row in csv.DictReader(file)]
+
+
+def test_a_finished_training_is_exported_again_not_repeated(cubes: Path, tmp_path: Path) -> None:
+    first = run(cubes, tmp_path / "m")
+    before = digest(first.model)
+    first.model.unlink()
+    events: list[control.Event] = []
+    run(cubes, tmp_path / "m", listen=events.append)
+    assert digest(first.model) == before
+    assert not any(isinstance(e, control.Stepped) for e in events)
+
+
+def test_other_settings_start_anew_and_keep_the_old_backups(cubes: Path, tmp_path: Path) -> None:
+    run(cubes, tmp_path / "m")
+    events: list[control.Event] = []
+    run(cubes, tmp_path / "m", TRAINING.model_copy(update={"seed": 9}), listen=events.append)
+    started = next(e for e in events if isinstance(e, control.Started))
+    assert started.step == 0
+    assert started.resumed_from is None
+    assert len(list((tmp_path / "m" / "state").glob("other-*/*.safetensors"))) == 1
+
+
+def test_a_second_trainer_in_the_same_state_is_refused(cubes: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "m" / "state"), pytest.raises(BusyError, match="another trainer is at work here"):
+        run(cubes, tmp_path / "m")
+
+
+def test_a_damaged_backup_falls_back_to_the_other_one(tmp_path: Path) -> None:
+    backups = Backups(tmp_path)
+    for step in (1, 2):
+        backups.save(State({"weights.a": torch.tensor([float(step)])}, {"step": step, "fingerprint": "f"}))
+    found = backups.load("f")
+    assert found is not None
+    assert found[0].facts["step"] == 2
+    newest = found[1]
+    newest.write_bytes(newest.read_bytes()[:-2])
+    found = backups.load("f")
+    assert found is not None
+    assert found[0].facts["step"] == 1
+
+
+def test_backups_alternate(tmp_path: Path) -> None:
+    backups = Backups(tmp_path)
+    paths = [backups.save(State({"weights.a": torch.zeros(1)}, {"step": i, "fingerprint": "f"})).name for i in range(4)]
+    assert paths[0] != paths[1]
+    assert paths[:2] == paths[2:]
+
+
+def test_divergence_is_a_failed_check_with_a_cure(cubes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = trainer.loss_of
+    monkeypatch.setattr(trainer, "loss_of", lambda scores, labels: honest(scores, labels) * math.inf)
+    with pytest.raises(CheckFailed, match=r"diverged.*lower training.optimiser.rate"):
+        run(cubes, tmp_path / "m")
+    assert not (tmp_path / "m" / "model.safetensors").exists()
+
+
+def test_an_untrained_network_is_reported_as_no_better_than_a_constant(cubes: Path, tmp_path: Path) -> None:
+    outputs = run(cubes, tmp_path / "m", TRAINING.model_copy(update={"optimiser": Sgd(rate=1e-9), "steps": 2}))
+    card = json.loads(outputs.card.read_text())
+    last = losses(outputs.history)[-1]
+    expected = float(last.split(",")[4]) >= 0.3
+    assert any("constant prediction" in text for text in card["warnings"]) == expected
+
+
+def test_a_full_disk_while_saving_warns_and_goes_on(
+    cubes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from elektronn.errors import StorageError
+
+    calls = []
+    save = Backups.save
+
+    def full_once(self: Backups, state: State) -> Path:
+        calls.append(state.facts["step"])
+        if len(calls) == 1:
+            raise StorageError("the disk is full")
+        return save(self, state)
+
+    monkeypatch.setattr(Backups, "save", full_once)
+    events: list[control.Event] = []
+    run(cubes, tmp_path / "m", TRAINING.model_copy(update={"backup_s": 1e-6}), listen=events.append)
+    saved = [e for e in events if isinstance(e, control.Saved)]
+    assert saved[0].failure == "the disk is full"
+    assert all(e.failure is None for e in saved[1:])
+    assert (tmp_path / "m" / "model.safetensors").exists()
+
+
+def test_loss_ignores_unlabelled_outputs() -> None:
+    scores = torch.tensor([[[[[2.0, 0.0]]], [[[0.0, 5.0]]]]])
+    labels = torch.tensor([[[[0, -1]]]])
+    assert float(trainer.loss_of(scores, labels)) == pytest.approx(math.log(1 + math.exp(-2)))
+    assert float(trainer.loss_of(scores, torch.full_like(labels, -1))) == 0
+
+
+def test_cosine_ends_at_its_floor() -> None:
+    assert rate_at(Cosine(floor=0.01), 0.1, 100, 100) == pytest.approx(0.001)
+
+
+def test_reduced_precision_trains(cubes: Path, tmp_path: Path) -> None:
+    run(cubes, tmp_path / "m", TRAINING.model_copy(update={"precision": "bf16", "steps": 5}))
+
+
+def test_state_survives_a_round_trip(tmp_path: Path) -> None:
+    backups = Backups(tmp_path)
+    state = State({"weights.a": torch.rand(3), "optimiser.0.step": torch.tensor(4.0)}, {"step": 1, "fingerprint": "f"})
+    backups.save(replace(state))
+    found = backups.load("f")
+    assert found is not None
+    assert all(torch.equal(found[0].tensors[name], tensor) for name, tensor in state.tensors.items())
+    assert backups.load("g") is None

@@ -1,0 +1,82 @@
+import json
+import os
+from pathlib import Path
+
+from elektronn.config.load import get, read_params, resolve
+from elektronn.errors import ElektronnError
+from elektronn.volumes.table import data_root, read_table
+from elektronn.workflow.layout import (
+    code_files,
+    merged,
+    pair_options,
+    row_options,
+    volume_options,
+    volumes_of,
+)
+
+try:
+    RAW = merged(read_params(Path("params.yaml")), config)
+    PARAMS = resolve(RAW)
+    VOLUMES = {
+        row.name: row
+        for row in read_table(Path(PARAMS.volumes), data_root(PARAMS.data_root))
+    }
+    for name, experiment in PARAMS.experiments.items():
+        volumes_of(name, experiment, VOLUMES)
+except ElektronnError as error:
+    raise WorkflowError(str(error))
+
+EXPERIMENTS = list(PARAMS.experiments)
+LABELLED = [name for name, row in VOLUMES.items() if row.labels]
+
+
+def section(*keys):
+    """The sections under these dotted keys as JSON: what a stage's result depends on, and what dvc.yaml lists."""
+
+    def as_json(wildcards):
+        names = [key.format(**wildcards) for key in keys]
+        return json.dumps({name: get(RAW, name) for name in names}, sort_keys=True)
+
+    return as_json
+
+
+def code(stage):
+    """Source files with a numeric effect on a stage, relative to the working directory."""
+    return [
+        os.path.relpath(Path(workflow.basedir) / file)
+        for file in code_files(stage, Path(workflow.basedir))
+    ]
+
+
+def of_experiment(pattern, *roles):
+    """An input function: ``pattern`` for each volume of the experiment that has one of the roles."""
+
+    def files(wildcards):
+        rows = volumes_of(
+            wildcards.exp, PARAMS.experiments[wildcards.exp], VOLUMES, roles
+        )
+        return [pattern.format(volume=row.name, exp=wildcards.exp) for row in rows]
+
+    return files
+
+
+def image_files(*roles):
+    """An input function: the image files of an experiment's volumes, each once."""
+
+    def files(wildcards):
+        rows = volumes_of(
+            wildcards.exp, PARAMS.experiments[wildcards.exp], VOLUMES, roles
+        )
+        return sorted({str(row.image.path) for row in rows})
+
+    return files
+
+
+def image(wildcards):
+    return str(VOLUMES[wildcards.volume].image)
+
+
+def voxel(wildcards):
+    """Voxel size as a command line option; nothing where the table does not say it."""
+    size = VOLUMES[wildcards.volume].voxel_nm
+    return "" if size is None else "--voxel-nm {:g} {:g} {:g}".format(*size)

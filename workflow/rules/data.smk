@@ -1,0 +1,83 @@
+rule sample:
+    input:
+        code=code("sample"),
+    output:
+        "data/raw/sample_{index}.h5",
+    log:
+        "data/logs/sample/{index}.log",
+    conda:
+        "../../envs/elektronn.yaml"
+    params:
+        cfg=section("sample"),
+    shell:
+        "elektronn sample {output:q} --index {wildcards.index}"
+        " --params-json {params.cfg:q} --log {log:q}"
+
+
+rule volume:
+    input:
+        table=PARAMS.volumes,
+        files=lambda w: sorted(
+            {
+                str(a.path)
+                for a in (VOLUMES[w.volume].image, VOLUMES[w.volume].labels)
+                if a
+            }
+        ),
+    output:
+        "data/interim/volumes/{volume}.json",
+    log:
+        "data/logs/volume/{volume}.log",
+    conda:
+        "../../envs/elektronn.yaml"
+    params:
+        row=lambda w: row_options(VOLUMES[w.volume]),
+    shell:
+        "elektronn volume {wildcards.volume} {output:q} {params.row} --log {log:q}"
+
+
+rule boundaries:
+    input:
+        # the card is there for dvc, which does not see the table; Snakemake sees the addresses as parameters
+        card=ancient("data/interim/volumes/{volume}.json"),
+        ids=lambda w: str(VOLUMES[w.volume].labels.path),
+        code=code("boundaries"),
+    output:
+        "data/interim/labels/{volume}.h5",
+    log:
+        "data/logs/boundaries/{volume}.log",
+    conda:
+        "../../envs/elektronn.yaml"
+    params:
+        cfg=section("boundaries"),
+        ids=lambda w: str(VOLUMES[w.volume].labels),
+    shell:
+        "elektronn boundaries {params.ids:q} {output:q}"
+        " --params-json {params.cfg:q} --log {log:q}"
+
+
+rule check:
+    input:
+        card=ancient("data/interim/volumes/{volume}.json"),
+        image=lambda w: str(VOLUMES[w.volume].image.path),
+        labels="data/interim/labels/{volume}.h5",
+        code=code("check"),
+    output:
+        verdict="data/interim/check/{volume}.json",
+        picture=report(
+            "data/interim/check/{volume}.png",
+            category="Registration",
+            caption="../report/check.rst",
+            labels={"volume": "{volume}"},
+        ),
+    log:
+        "data/logs/check/{volume}.log",
+    conda:
+        "../../envs/elektronn.yaml"
+    params:
+        cfg=section("check", *(f"experiments.{exp}.network" for exp in EXPERIMENTS)),
+        image=image,
+    shell:
+        "elektronn check {params.image:q} {input.labels:q} --name {wildcards.volume}"
+        " --json {output.verdict:q} --picture {output.picture:q}"
+        " --params-json {params.cfg:q} --log {log:q}"

@@ -1,0 +1,67 @@
+rule train:
+    input:
+        cards=ancient(
+            of_experiment("data/interim/volumes/{volume}.json", "train", "valid")
+        ),
+        images=image_files("train", "valid"),
+        labels=of_experiment("data/interim/labels/{volume}.h5", "train", "valid"),
+        checks=of_experiment("data/interim/check/{volume}.json", "train", "valid"),
+        code=code("train"),
+    output:
+        model="data/models/{exp}/model.safetensors",
+        card="data/models/{exp}/model.json",
+        resolved="data/models/{exp}/params.resolved.yaml",
+        history=report(
+            "data/models/{exp}/history.csv",
+            category="Training",
+            subcategory="{exp}",
+            caption="../report/history.rst",
+            labels={"experiment": "{exp}", "what": "history"},
+        ),
+        curves=report(
+            "data/models/{exp}/curves.png",
+            category="Training",
+            subcategory="{exp}",
+            caption="../report/history.rst",
+            labels={"experiment": "{exp}", "what": "learning curves"},
+        ),
+    log:
+        "data/logs/train/{exp}.log",
+    benchmark:
+        "data/benchmarks/train/{exp}.tsv"
+    retries: 1
+    conda:
+        "../../envs/elektronn.yaml"
+    threads: lambda w: PARAMS.experiments[w.exp].training.threads
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        cfg=section(
+            "experiments.{exp}.network",
+            "experiments.{exp}.sampling",
+            "experiments.{exp}.training",
+        ),
+        volumes=lambda w: volume_options(
+            w.exp,
+            PARAMS.experiments[w.exp],
+            VOLUMES,
+            "data/interim/labels/{volume}.h5",
+        ),
+        state="data/state/{exp}",
+    shell:
+        "elektronn train {wildcards.exp} {params.volumes} --model {output.model:q}"
+        " --history {output.history:q} --card {output.card:q} --curves {output.curves:q}"
+        " --resolved {output.resolved:q} --state {params.state:q}"
+        " --params-json {params.cfg:q} --log {log:q}"
+
+
+for exp in EXPERIMENTS:
+
+    rule:
+        name:
+            f"train_{exp}"
+        input:
+            f"data/reports/{exp}/index.html",
+        localrule: True
