@@ -1,10 +1,10 @@
 """Detection and false alarms of the check by content, measured on planted cases of the real volumes.
 
-    python benchmarks/registration.py [FOLDER] [--cases 20] [--seed 1]
+    python benchmarks/registration.py [FOLDER] [--cases 20] [--seed 1] [--crop 10,96,96]
 
 FOLDER holds the real volumes (default: ELEKTRONN_DATA). Per volume and kind of fault ``--cases`` crops are cut
 at random, whole volumes among them; image and labels are cut at different places for a shift, so that both are
-full of real content. Half of the shifts are the smallest ones that must be found. Every crop is disturbed: noise,
+full of real content. ``--crop`` makes all crops one size. Half of the shifts are the smallest ones that must be found. Every crop is disturbed: noise,
 contrast, brightness, inverted grey values. As many crops without a fault are judged too.
 """
 
@@ -81,12 +81,15 @@ def disturbed(rng: np.random.Generator, image: Array) -> Array:
     return grey + rng.normal(0, rng.uniform(0, 25), grey.shape).astype(np.float32)
 
 
-def plant(rng: np.random.Generator, image: Array, boundary: Array, kind: str) -> Case:
+def random_size(rng: np.random.Generator, room: np.ndarray) -> np.ndarray:
+    return room if rng.random() < 0.1 else np.array([rng.integers(10, 49), *rng.integers(96, 251, 2)])
+
+
+def plant(rng: np.random.Generator, image: Array, boundary: Array, kind: str, crop: list[int] | None) -> Case:
     shift = random_shift(rng, *SHIFTS[kind]) if kind in SHIFTS else np.zeros(3, int)
     turn = TURNS.get(kind, Turn())
     room = np.array(image.shape) - np.abs(shift)
-    wanted = room if rng.random() < 0.1 else np.array([rng.integers(10, 49), *rng.integers(96, 251, 2)])
-    size = np.minimum(wanted, room)
+    size = np.minimum(crop or random_size(rng, room), room)
     if turn.order != (0, 1, 2):
         size[1:] = size[1:].min()
     corner = rng.integers(0, room - size + 1) + np.maximum(-shift, 0)
@@ -109,6 +112,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=os.environ.get("ELEKTRONN_DATA"))
     parser.add_argument("--cases", type=int, default=20, help="per volume and kind")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--crop", type=lambda text: [int(n) for n in text.split(",")], help="zyx, such as 10,96,96")
     given = parser.parse_args()
     if given.folder is None:
         parser.error("name the folder of the real volumes or set ELEKTRONN_DATA")
@@ -120,7 +124,7 @@ def main() -> None:
         image, boundary = read(Path(given.folder), name)
         for kind in [*kinds, *["as given"] * len(kinds)]:
             for _ in range(given.cases):
-                case = plant(rng, image, boundary, kind)
+                case = plant(rng, image, boundary, kind, given.crop)
                 start = time.process_time()
                 verdict = content_check(case.image, case.boundary, settings)
                 slowest = max(slowest, time.process_time() - start)

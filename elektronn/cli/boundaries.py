@@ -17,7 +17,7 @@ def arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Convert."""
-    from elektronn.volumes.boundaries import convert
+    from elektronn.volumes.convert import convert
 
     display = Display("boundaries", given.log)
     with display.bar():

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from elektronn.artefacts import write_json, writing
+from elektronn.artefacts import write_json
 from elektronn.axes import Size
 from elektronn.cli.options import params_of, settings_arguments, volume
 from elektronn.cli.progress import Display
 from elektronn.errors import CheckFailed
+
+if TYPE_CHECKING:
+    from elektronn.volumes.content import CheckReport
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
@@ -33,24 +37,26 @@ def run(given: argparse.Namespace) -> None:
     params, display = params_of(given), Display("check", given.log)
     fields = [geometry(chain(e.network)).field for e in params.experiments.values()]
     field = Size(*given.field) if given.field else (Size(*map(max, *fields, (1, 1, 1))) if fields else None)
-    report = check(given.image, given.labels, params.check, field=field)
+    classes = max((e.network.classes for e in params.experiments.values()), default=2)
+    report = check(given.image, given.labels, params.check, field=field, classes=classes)
     for text in report.warnings:
         display.warn(text)
-    display.line(f"{given.name or given.image}: {report.verdict.sentence}")
+    said = report.verdict.sentence if report.verdict else "contents were not compared (check.enabled: false)"
+    display.line(f"{given.name or given.image}: {said}")
     if not report.ok:
         kept = Path(given.log).with_suffix(".png") if given.log else given.picture
         if kept is not None:
             _draw(report, kept)
         raise CheckFailed(f"{given.name or given.image}: {report.complaint}" + (f"; picture: {kept}" if kept else ""))
     if given.json:
-        said = {"volume": given.name or str(given.image), **report.plain()}
-        write_json(given.json, said | ({"picture": given.picture.name} if given.picture else {}))
+        facts = {"volume": given.name or str(given.image), **report.plain()}
+        write_json(given.json, facts | ({"picture": given.picture.name} if given.picture else {}))
     if given.picture:
         _draw(report, given.picture)
 
 
-def _draw(report: object, path: Path) -> None:
+def _draw(report: CheckReport, path: Path) -> None:
     from elektronn.volumes.content_picture import draw
 
-    with writing(path) as part:
-        draw(report, part)
+    if report.verdict is not None:
+        draw(report.verdict, report.image_part, report.boundary_part, path)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
-from elektronn.settings import Settings, Triple
+from elektronn.settings import Field, Settings, Triple
 
 
 class EvaluateSettings(Settings):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
-from elektronn.settings import Fraction, NotNegative, Settings
+from elektronn.settings import Field, Fraction, NotNegative, Settings
 
 
 class ReportSettings(Settings):

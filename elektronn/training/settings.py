@@ -62,7 +62,7 @@ class TrainingSettings(Settings):
     """Arithmetic of the step; tf32 and bf16 are faster on GPUs that have them, weights stay float32."""
     device: str = "auto"
     """``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
-    threads: Positive = 2
+    threads: Positive = 1
     """CPU threads of the arithmetic. Part of the result: sums are split by thread, rounding follows."""
     history_every: Positive = 250
     """Steps between rows of the history."""

@@ -27,7 +27,7 @@ from elektronn.training.settings import TrainingSettings
 from elektronn.training.trainer import Task, Trainer
 from elektronn.volumes.address import Address
 
-CODE = ("axes", "geometry", "sampling", "network", "training")
+CODE = ("axes", "geometry", "sampling", "network", "training", "volumes/registration")
 """Rooms whose code has a numeric effect on training."""
 
 WITHOUT_EFFECT = {"workers", "prefetch", "backup_s", "preview_every"}

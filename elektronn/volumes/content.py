@@ -57,6 +57,7 @@ class Verdict:
         state: ``aligned``, ``misplaced``, or ``undecided`` where the data do not tell.
         turn: what to do to the labels to get the best match: swaps and flips.
         shift: and then by how much to move them, zyx, voxels, to a fraction of a voxel.
+        step: the same in whole voxels; 0 along axes where it is within the tolerance.
         error: standard error of ``shift``.
         correlation: correlation coefficient of the best match; negative where boundaries are dark.
         identity: the same for the labels as given.
@@ -68,6 +69,7 @@ class Verdict:
     state: State
     turn: Turn
     shift: Point
+    step: Size
     error: Point
     correlation: float
     identity: float
@@ -84,11 +86,6 @@ class Verdict:
     def margin(self) -> float:
         """How much better the best match is than the labels as given (difference of coefficients)."""
         return abs(self.correlation) - abs(self.identity)
-
-    @property
-    def step(self) -> Size:
-        """The shift in whole voxels."""
-        return Size(*(round(s) for s in self.shift))
 
     @property
     def sentence(self) -> str:
@@ -188,7 +185,13 @@ def content_check(image: Array, boundary: Array, settings: CheckSettings) -> Ver
     clarity = found[best][0] / max(others, 1e-6)
     state, reason = _judge(best, peak, clarity, found[best][0] / max(found[Turn()][0], 1e-6), settings)
     identity = float(given[tuple(n // 2 for n in given.shape)])
-    return Verdict(state, best, peak.shift, peak.error, peak.value, identity, clarity, surface, reason)
+    step = Size(*(_whole(s) if abs(s) > t else 0 for s, t in zip(peak.shift, settings.tolerance)))
+    return Verdict(state, best, peak.shift, step, peak.error, peak.value, identity, clarity, surface, reason)
+
+
+def _whole(shift: float) -> int:
+    """The nearest whole number that is not 0."""
+    return max(1, round(shift)) if shift > 0 else min(-1, round(shift))
 
 
 def _differs_in_section(one: Turn, other: Turn) -> bool:
@@ -209,10 +212,7 @@ def _judge(turn: Turn, peak: Any, clarity: float, lead: float, settings: CheckSe
     if max(beyond) <= 0:
         return "aligned", ""
     if all(excess <= e for excess, e in zip(beyond, peak.error)):
-        return (
-            "undecided",
-            f"the best match is off by more than the tolerance only within its error: {place(peak.shift, peak.error)}",
-        )
+        return "undecided", f"the best match lies at the rim of the tolerance: {place(peak.shift, peak.error)}"
     return "misplaced", ""
 
 

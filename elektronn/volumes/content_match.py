@@ -16,7 +16,7 @@ Field = NDArray[np.float32]
 Axes = tuple[int, int, int]
 Point = tuple[float, float, float]
 
-FINE_VOX, COARSE_VOX, CONTRAST_VOX = 1.0, 4.0, 17
+FINE_VOX, COARSE_VOX, CONTRAST_VOX = 0.7, 3.0, 17
 """Widths of the band-pass (Gaussians, in the section) and edge of the window that evens out the contrast."""
 
 BLOCKS = 4
@@ -65,7 +65,7 @@ class Image:
     """Features of an image part, ready to be correlated with many boundary parts of one size.
 
     Args:
-        values: features of the image, zyx.
+        values: features of the image, zyx; the part under the boundary part and up to ``reach`` on either side.
         low: position in ``values`` of the voxel that lies under the boundary part's voxel 0.
         size: size of the boundary part.
         reach: largest shift per axis, voxels.

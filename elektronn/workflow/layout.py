@@ -14,11 +14,16 @@ from elektronn.volumes.table import VARIABLE, Row
 
 CODE: Mapping[str, tuple[str, ...]] = {
     "sample": ("volumes/sample.py",),
-    "boundaries": ("volumes/barriers.py", "volumes/boundaries.py"),
-    "check": ("volumes/content.py", "volumes/content_match.py", "volumes/registration.py"),
-    "train": ("geometry.py", "network", "sampling", "training"),
+    "boundaries": ("volumes/barriers.py", "volumes/boundaries.py", "volumes/convert.py"),
+    "check": (
+        "volumes/content.py",
+        "volumes/content_match.py",
+        "volumes/content_values.py",
+        "volumes/registration.py",
+    ),
+    "train": ("geometry.py", "network", "sampling", "training", "volumes/registration.py"),
     "predict": ("geometry.py", "network", "prediction"),
-    "evaluate": ("evaluation",),
+    "evaluate": ("evaluation", "volumes/registration.py"),
     "report": ("report",),
 }
 """Stage → files and folders of the package whose code has a numeric effect on it; dvc.yaml lists the same."""

@@ -19,7 +19,8 @@ from skimage.segmentation import find_boundaries
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import load
 from elektronn.volumes.barriers import barriers, barriers_by_numpy
-from elektronn.volumes.boundaries import BoundarySettings, convert
+from elektronn.volumes.boundaries import BoundarySettings
+from elektronn.volumes.convert import convert
 
 TYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int32, np.int64]
 FLAGS = some.tuples(some.booleans(), some.booleans(), some.booleans())

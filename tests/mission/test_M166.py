@@ -8,7 +8,8 @@ import numpy as np
 
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import load
-from elektronn.volumes.boundaries import BoundarySettings, convert
+from elektronn.volumes.boundaries import BoundarySettings
+from elektronn.volumes.convert import convert
 
 
 def test_M166_two_touching_ids_give_one_at_border(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from elektronn.settings import parse, plain
 from elektronn.volumes.address import Address, parse_address
 from elektronn.volumes.arrays import load, open_volume
 from elektronn.volumes.barriers import barriers
-from elektronn.volumes.boundaries import BoundarySettings, convert
+from elektronn.volumes.boundaries import BoundarySettings
+from elektronn.volumes.convert import convert
 
 PLAIN = BoundarySettings(dilate=(False, False, False))
 
@@ -66,7 +67,7 @@ def test_kernel_refuses_what_is_no_volume_of_whole_numbers() -> None:
 
 @pytest.mark.parametrize("target", ["out.h5:lab", "out.h5", "out.zarr", "out.zarr:deep/lab", "out.npy"])
 def test_every_format_holds_the_same_map(tmp_path: Path, ids: Any, target: str) -> None:
-    out = parse_address(target, tmp_path)
+    out = parse_address(f"{tmp_path}/{target}")
     convert(written(tmp_path / "ids.h5", ids), out, BoundarySettings(), block=(2, 3, 4))
     found = load(out)
     assert found.dtype == np.uint8
@@ -76,8 +77,8 @@ def test_every_format_holds_the_same_map(tmp_path: Path, ids: Any, target: str) 
 @pytest.mark.parametrize("target", ["out.h5:lab", "out.zarr:lab"])
 def test_voxel_size_offset_and_settings_pass_through(tmp_path: Path, ids: Any, target: str) -> None:
     source = written(tmp_path / "ids.h5", ids, voxel_nm=[20.0, 10.0, 10.0], offset_vox=[6, 30, 30])
-    convert(source, parse_address(target, tmp_path), PLAIN)
-    with open_volume(parse_address(target, tmp_path)) as volume:
+    convert(source, parse_address(f"{tmp_path}/{target}"), PLAIN)
+    with open_volume(parse_address(f"{tmp_path}/{target}")) as volume:
         assert volume.voxel_nm == (20.0, 10.0, 10.0)
         assert list(volume.attributes["offset_vox"]) == [6, 30, 30]
         assert json.loads(volume.attributes["boundaries"]) == plain(PLAIN)

@@ -33,6 +33,9 @@ TRAINING = TrainingSettings(
 )
 
 
+ADVANCE = trainer.Trainer._advance
+
+
 @pytest.fixture
 def cubes(tmp_path: Path) -> Path:
     """Two volumes whose boundary is where the image is dark: learnable in a few steps."""
@@ -85,10 +88,9 @@ def test_stopped_and_resumed_equals_uninterrupted_to_the_last_bit(cubes: Path, t
         for stop_at in (7, 10, 33):
             mailbox, place = Mailbox(), folder / f"stopped{stop_at}"
             with pytest.MonkeyPatch.context() as patch:
-                original = trainer.Trainer._advance
 
                 def advance(self: trainer.Trainer, batches: Any, when: int = stop_at, box: Mailbox = mailbox) -> None:
-                    original(self, batches)
+                    ADVANCE(self, batches)
                     if self.step == when:
                         box.post(Stop("test"))
 

@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 from elektronn.config.load import get, read_params, resolve
@@ -13,6 +14,9 @@ from elektronn.workflow.layout import (
     volume_options,
     volumes_of,
 )
+
+# the command `elektronn` of the environment that runs Snakemake, also when nobody activated it
+os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
 
 try:
     RAW = merged(read_params(Path("params.yaml")), config)
