@@ -98,7 +98,7 @@ def plant(rng: np.random.Generator, image: Array, boundary: Array, kind: str, cr
         for a, start in ((image, corner), (boundary, corner + shift))
     )
     undone = turned(turned(boundary_part, Turn(flips=turn.flips)), Turn(turn.order))
-    return Case(disturbed(rng, image_part), np.ascontiguousarray(undone), tuple(shift), turn)
+    return Case(disturbed(rng, image_part), np.ascontiguousarray(undone), tuple(map(int, shift)), turn)
 
 
 def is_found(case: Case, verdict: Verdict) -> bool:

@@ -26,7 +26,7 @@ def writing(path: Path | str) -> Iterator[Path]:
     Works for a file and for a directory (a zarr store). What stood at ``path`` stays until the very end.
 
     Raises:
-        StorageError: the disk is full or not writable; says where and what to do.
+        StorageError: the disk is full or not writable, or a file would replace a folder; says where and what to do.
 
     Example:
         >>> import tempfile
@@ -46,7 +46,27 @@ def writing(path: Path | str) -> Iterator[Path]:
             _flush(part)
             _replace(part, path)
     finally:
-        remove(part)
+        with storage(path):
+            remove(part)
+
+
+def prepare(*files: Path | str) -> None:
+    """Make the folders of files that long work will write, so that a wrong place shows before the work, not after.
+
+    Raises:
+        StorageError: a folder cannot be made or written to, or a folder stands where the file shall be.
+    """
+    for file in map(Path, files):
+        with storage(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _no_folder(file)
+            if not os.access(file.parent, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "no permission")
+
+
+def _no_folder(path: Path) -> None:
+    if path.is_dir():
+        raise StorageError(f"{path}: is a folder, and a file would replace it; name a file")
 
 
 @contextmanager
@@ -61,7 +81,15 @@ def storage(path: Path | str) -> Iterator[None]:
             raise StorageError(f"{path}: no permission to write here; choose another place") from error
         if error.errno == errno.EFBIG:
             raise StorageError(f"{path}: file size limit reached; raise the limit or choose another place") from error
+        if error.errno in _UNUSABLE:
+            raise StorageError(
+                f"{path}: cannot be written here ({os.strerror(error.errno)}); choose another place"
+            ) from error
         raise
+
+
+_UNUSABLE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO}
+"""What the operating system says of places that cannot hold a file."""
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -128,6 +156,8 @@ def _flush(path: Path) -> None:
 
 
 def _replace(part: Path, path: Path) -> None:
+    if not part.is_dir():
+        _no_folder(path)
     if path.is_dir() and not path.is_symlink():
         # a directory cannot be renamed over: move the old one aside first, so that one of the two is always whole
         old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")

@@ -67,7 +67,7 @@ class Stopped(ElektronnError):
 
 @contextmanager
 def at(place: str) -> Iterator[None]:
-    """Put ``place: `` in front of the message of whatever failure of ours leaves the block.
+    """Put ``place: `` in front of each line of the message of whatever failure of ours leaves the block.
 
     Example:
         >>> try:
@@ -80,5 +80,5 @@ def at(place: str) -> Iterator[None]:
     try:
         yield
     except ElektronnError as error:
-        error.args = (f"{place}: {error}",)
+        error.args = ("\n".join(f"{place}: {line}" for line in str(error).splitlines()),)
         raise

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 VERBS = {
@@ -22,9 +24,17 @@ VERBS = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that complains in one line, like the rest of the program."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave."""
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` explains the arguments\n")
+
+
 def parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser of all verbs; only the module of the ``chosen`` one is imported."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="elektronn",
         description="Cell boundaries in electron-microscopy volumes. A volume is FILE, FILE:KEY or "
         "FILE:KEY[z0:z1,y0:y1,x0:x1] (HDF5, zarr, .npy), with @xyz behind it if its axes are not zyx.",
@@ -61,11 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _log(given: argparse.Namespace, text: str) -> None:
+    """Add the failure to the log; a log that cannot be written must not hide it."""
     if getattr(given, "log", None):
-        from pathlib import Path
-
-        with Path(given.log).open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        log = Path(given.log)
+        with suppress(OSError):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
 
 
 def run() -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,23 @@ def params_of(given: argparse.Namespace) -> Params:
             sections = json.loads(given.params_json)
         except ValueError as error:
             raise ConfigError(f"--params-json: not JSON ({error})") from None
+        if not isinstance(sections, dict):
+            raise ConfigError(f"--params-json: {given.params_json}: not an object; write {{\"section\": …}}")
         for dotted, value in sections.items():
             put(raw, dotted, value)
     with at(str(given.params) if given.params else "settings"):
         return resolve(override(raw, given.set))
+
+
+def length(text: str) -> float:
+    """A length above 0 on the command line."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}': write a number above 0, nanometres")
+    return number
 
 
 def volume(text: str) -> Address:

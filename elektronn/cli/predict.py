@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from elektronn.cli.options import params_of, settings_arguments, volume
+from elektronn.cli.options import length, params_of, settings_arguments, volume
 from elektronn.cli.progress import Display
 
 
@@ -16,7 +16,7 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file of a training")
     verb.add_argument("--manifest", type=Path, metavar="FILE", help="manifest (JSON); default: OUT.json")
     verb.add_argument(
-        "--voxel-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="voxel size where the image does not say it"
+        "--voxel-nm", type=length, nargs=3, metavar=("Z", "Y", "X"), help="voxel size where the image does not say it"
     )
     settings_arguments(verb)
 

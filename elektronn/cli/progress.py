@@ -20,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from elektronn.artefacts import prepare, storage
+
 QUIET_S = 20.0
 """Without a terminal, seconds between two lines of progress."""
 
@@ -39,13 +41,13 @@ class Display:
         self._task: Any = None
         self._spoken = 0.0
         if self.log:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
+            prepare(self.log)
 
     def line(self, text: str, style: str = "") -> None:
         """One line for people and for the log."""
         self.console.print(text, style=style, markup=False, soft_wrap=True)
         if self.log:
-            with self.log.open("a", encoding="utf-8") as file:
+            with storage(self.log), self.log.open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
 
     def warn(self, text: str) -> None:

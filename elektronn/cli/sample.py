@@ -7,6 +7,7 @@ from pathlib import Path
 
 from elektronn.cli.options import params_of, settings_arguments
 from elektronn.cli.progress import Display
+from elektronn.errors import ConfigError
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
@@ -20,6 +21,8 @@ def run(given: argparse.Namespace) -> None:
     """Make the cube."""
     from elektronn.volumes.sample import write_sample
 
+    if given.index < 0:
+        raise ConfigError(f"--index {given.index}: cubes are counted from 0; write 0 or more")
     settings = params_of(given).sample
     write_sample(settings, given.index, given.out)
     Display("sample", given.log).line(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elektronn.artefacts import digest, write_json
-from elektronn.cli.options import volume
+from elektronn.cli.options import length, volume
 from elektronn.cli.progress import Display
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import open_volume
@@ -20,7 +20,7 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--image", type=volume, required=True, metavar="IMAGE", help="image volume")
     verb.add_argument("--labels", type=volume, metavar="LABELS", help="IDs or class labels")
     verb.add_argument("--role", default="predict", help="train, valid, test or predict")
-    verb.add_argument("--voxel-nm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="voxel size")
+    verb.add_argument("--voxel-nm", type=length, nargs=3, metavar=("Z", "Y", "X"), help="voxel size")
     verb.add_argument("--log", metavar="FILE", help="also write what is printed to this file")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,13 @@ WITHOUT_EFFECT = (
     "volumes/arrays.py",
 )
 """Code that stages reach and that only carries, names and stores values; an edit does not rerun the stages."""
+
+
+def use_own_commands() -> None:
+    """Let rules find the command ``elektronn`` of the running environment, also when nobody activated it."""
+    own = str(Path(sys.executable).parent)
+    if own not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = own + os.pathsep + os.environ["PATH"]
 
 
 def code_files(stage: str, root: Path) -> list[str]:

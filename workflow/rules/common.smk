@@ -1,6 +1,5 @@
 import json
 import os
-import sys
 from pathlib import Path
 
 from elektronn.config.load import get, read_params, resolve
@@ -11,12 +10,12 @@ from elektronn.workflow.layout import (
     merged,
     pair_options,
     row_options,
+    use_own_commands,
     volume_options,
     volumes_of,
 )
 
-# the command `elektronn` of the environment that runs Snakemake, also when nobody activated it
-os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
+use_own_commands()
 
 try:
     RAW = merged(read_params(Path("params.yaml")), config)

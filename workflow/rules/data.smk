@@ -14,6 +14,8 @@ rule sample:
         " --params-json {params.cfg:q} --log {log:q}"
 
 
+# In dvc.yaml the card of a volume is a dependency of what uses the volume, because dvc does not see the table.
+# Here the addresses from the table are parameters, so that a new row does not touch what was made of the others.
 rule volume:
     input:
         table=PARAMS.volumes,
@@ -38,8 +40,6 @@ rule volume:
 
 rule boundaries:
     input:
-        # the card is there for dvc, which does not see the table; Snakemake sees the addresses as parameters
-        card=ancient("data/interim/volumes/{volume}.json"),
         ids=lambda w: str(VOLUMES[w.volume].labels.path),
         code=code("boundaries"),
     output:
@@ -58,7 +58,6 @@ rule boundaries:
 
 rule check:
     input:
-        card=ancient("data/interim/volumes/{volume}.json"),
         image=lambda w: str(VOLUMES[w.volume].image.path),
         labels="data/interim/labels/{volume}.h5",
         code=code("check"),

@@ -1,6 +1,5 @@
 rule predict:
     input:
-        card=ancient("data/interim/volumes/{volume}.json"),
         model="data/models/{exp}/model.safetensors",
         image=lambda w: str(VOLUMES[w.volume].image.path),
         code=code("predict"),

@@ -1,8 +1,5 @@
 rule train:
     input:
-        cards=ancient(
-            of_experiment("data/interim/volumes/{volume}.json", "train", "valid")
-        ),
         images=image_files("train", "valid"),
         labels=of_experiment("data/interim/labels/{volume}.h5", "train", "valid"),
         checks=of_experiment("data/interim/check/{volume}.json", "train", "valid"),

@@ -1,0 +1,95 @@
+"""Both engines for real, on a small project: done once is done, and one believes the other only with proof."""
+
+from __future__ import annotations
+
+import json
+
+from tests.workflow.conftest import Project, copy
+
+
+def test_a_second_snakemake_run_does_nothing(made: Project) -> None:
+    assert made.jobs() == {}
+
+
+def test_every_stage_leaves_its_artefacts(made: Project) -> None:
+    metrics = json.loads((made.folder / "data/reports/neuro/metrics.json").read_text())
+    assert 0 <= metrics["test"]["roc_area"] <= 1
+    page = (made.folder / "data/reports/neuro/index.html").read_text()
+    assert len(page.encode()) < 5_000_000
+    assert 'src="http' not in page
+    assert (made.folder / "data/models/neuro/params.resolved.yaml").exists()
+    left = [file for file in (made.folder / "data").rglob(".*") if file.name.endswith((".part", ".old"))]
+    assert left == []
+
+
+def test_changing_evaluation_reruns_evaluation_and_report_only(fresh: Project) -> None:
+    fresh.set(r"evaluate: \{\}", "evaluate: {curve_points: 100}")
+    assert fresh.jobs() == {"evaluate": 1, "report": 1}
+
+
+def test_changing_the_training_reruns_training_and_what_follows(fresh: Project) -> None:
+    fresh.set(r"rate: 0.001", "rate: 0.002")
+    assert fresh.jobs() == {"train": 1, "predict": 2, "evaluate": 1, "report": 1}
+
+
+def test_a_row_of_role_predict_is_one_new_prediction(fresh: Project) -> None:
+    with (fresh.folder / "data/volumes.tsv").open("a") as table:
+        table.write("extra\tdata/raw/sample_0.h5:raw\t\tzyx\t20,10,10\tpredict\n")
+    jobs = fresh.jobs("predict_neuro")
+    assert jobs["predict"] == 1
+    assert "train" not in jobs
+
+
+def test_a_replaced_prediction_is_noticed_by_its_manifest(fresh: Project) -> None:
+    manifest = fresh.folder / "data/predictions/neuro/cube2.zarr.json"
+    manifest.write_text(manifest.read_text().replace('"sha256": "', '"sha256": "0'))
+    assert fresh.jobs() == {"evaluate": 1, "report": 1}
+
+
+def test_adopted_by_dvc_the_run_is_a_no_op_there_and_edits_are_noticed_by_both(fresh: Project) -> None:
+    said = fresh.run("elektronn", "adopt", "dvc")
+    assert "left alone" not in said
+    again = fresh.run("dvc", "repro")
+    assert "Running stage" not in again
+    assert fresh.jobs() == {}
+    fresh.set(r"evaluate: \{\}", "evaluate: {curve_points: 100}")
+    refused = fresh.run("elektronn", "adopt", "dvc")
+    assert refused.split("left alone:")[1].split() == ["evaluate_neuro,", "report_neuro"]
+    ran = fresh.run("dvc", "repro")
+    assert sorted(line.split("'")[1] for line in ran.splitlines() if line.startswith("Running stage")) == [
+        "evaluate_neuro",
+        "report_neuro",
+    ]
+    assert fresh.jobs() == {}
+
+
+def test_dvc_in_a_fresh_clone_gives_the_same_metrics_and_snakemake_has_nothing_to_do(
+    blank: Project, made: Project
+) -> None:
+    project = copy(blank, "by_dvc")
+    project.run("dvc", "repro")
+    ours, theirs = (json.loads((p.folder / "data/reports/neuro/metrics.json").read_text()) for p in (project, made))
+    assert ours == theirs
+    model = "data/models/neuro/model.safetensors"
+    assert (project.folder / model).read_bytes() == (made.folder / model).read_bytes()
+    assert project.jobs() == {}
+    shown = project.run("dvc", "metrics", "show", "--json")
+    assert "roc_area" in shown
+
+
+def test_artefacts_restored_by_dvc_are_adopted_by_snakemake(fresh: Project) -> None:
+    fresh.run("elektronn", "adopt", "dvc")
+    manifest = fresh.folder / "data/reports/neuro/metrics.json"
+    manifest.unlink()
+    fresh.run("dvc", "checkout", "--force")
+    fresh.run("elektronn", "adopt", "snakemake")
+    assert fresh.jobs() == {}
+
+
+def test_the_workflow_is_clean_for_its_own_linter(made: Project) -> None:
+    text = made.run("snakemake", "--lint")
+    assert "Congratulations" in text
+
+
+def test_a_bare_call_of_the_stage_script_is_refused(made: Project) -> None:
+    assert "is called by dvc" in made.run("python", "workflow/stage.py", "train", "x", check=False)
