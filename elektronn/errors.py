@@ -66,8 +66,8 @@ class Stopped(ElektronnError):
 
 
 @contextmanager
-def at(place: str) -> Iterator[None]:
-    """Put ``place: `` in front of each line of the message of whatever failure of ours leaves the block.
+def at(place: str, only: type[ElektronnError] = ElektronnError) -> Iterator[None]:
+    """Put ``place: `` in front of each line of the message of whatever failure of ours (``only`` this kind) leaves the block.
 
     Example:
         >>> try:
@@ -79,6 +79,6 @@ def at(place: str) -> Iterator[None]:
     """
     try:
         yield
-    except ElektronnError as error:
+    except only as error:
         error.args = ("\n".join(f"{place}: {line}" for line in str(error).splitlines()),)
         raise

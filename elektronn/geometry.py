@@ -128,7 +128,10 @@ class Geometry:
             GeometryError: the image is smaller than the field of view.
         """
         if any(n < a.field for a, n in zip(self.axes, size)):
-            raise GeometryError(f"image of {Size(*size)} voxels (zyx) is smaller than the field of view {self.field}")
+            raise GeometryError(
+                f"image of {Size(*size)} voxels (zyx) is smaller than the field of view {self.field}; "
+                "take a larger image or a network that sees less"
+            )
         return Size(*(a.dense(n) for a, n in zip(self.axes, size)))
 
     def centred(self) -> Geometry:

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from elektronn.artefacts import prepare
 from elektronn.cli.options import params_of, settings_arguments
 from elektronn.cli.progress import Display
-from elektronn.errors import ConfigError
+from elektronn.errors import ConfigError, GeometryError, at
 from elektronn.volumes.address import Address
 
 if TYPE_CHECKING:
@@ -52,8 +53,11 @@ def run(given: argparse.Namespace) -> None:
     folder = given.model.parent
     state = given.state or folder / "state"
     outputs = Outputs(given.model, given.history or folder / "history.csv", given.card or folder / "model.json", state)
+    curves, resolved = given.curves or folder / "curves.png", given.resolved or folder / "params.resolved.yaml"
+    prepare(curves, resolved)
     mailbox, display = Mailbox(), Display(f"train {given.experiment}", given.log)
-    with _signals(mailbox), display.bar():
+    place = f"{given.params or 'settings'}: experiments.{given.experiment}"
+    with _signals(mailbox), display.bar(), at(place, only=GeometryError):
         train(
             _volumes(given.train),
             _volumes(given.valid),
@@ -64,8 +68,8 @@ def run(given: argparse.Namespace) -> None:
             mailbox=mailbox,
             listen=_Listener(display, state, experiment.training.steps),
         )
-    draw_history(outputs.history, given.curves or folder / "curves.png")
-    write_resolved(given.resolved or folder / "params.resolved.yaml", params)
+    draw_history(outputs.history, curves)
+    write_resolved(resolved, params)
     display.line(f"{given.model}: trained model of experiment {given.experiment}")
 
 

@@ -18,20 +18,22 @@ from elektronn.settings import parse, plain
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its traps: only true/false are truth values, a key stands once."""
+    """YAML without its traps: only true/false are truth values, dates are text, a key stands once."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"line {key.start_mark.line + 1}: a key must be a single word")
             if key.value in seen:
                 raise ConfigError(f"line {key.start_mark.line + 1}: key '{key.value}' stands twice; keep one")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 reads on, off, yes and no as truth values; YAML 1.2 and most people read them as text
+# YAML 1.1 reads on, off, yes and no as truth values and has dates; for YAML 1.2 and most people these are text
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in rows if tag != "tag:yaml.org,2002:bool"]
+    first: [(tag, pattern) for tag, pattern in rows if not tag.endswith((":bool", ":timestamp"))]
     for first, rows in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
@@ -54,20 +56,24 @@ def read_yaml(text: str) -> Any:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ConfigError(f"{where}not YAML ({error.problem}); check indentation and quotes") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML ({error})") from None
+        raise ConfigError(f"not YAML ({str(error).splitlines()[0]}); write it anew as plain text") from None
 
 
 def read_params(path: Path) -> dict[str, Any]:
     """The raw content of a parameter file, checked against the tree.
 
     Raises:
-        DataError: no such file.
+        DataError: no such file, or unreadable.
         ConfigError: not YAML, or not valid.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a parameter file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); save it as UTF-8 text") from error
     with at(str(path)):
-        raw = read_yaml(path.read_text(encoding="utf-8")) or {}
+        raw = read_yaml(text) or {}
         if not isinstance(raw, dict):
             raise ConfigError("is not a mapping; write `section: …` lines")
         resolve(raw)
@@ -92,7 +98,7 @@ def override(raw: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     result = copy.deepcopy(dict(raw))
     for change in changes:
         key, sign, value = change.partition("=")
-        if not sign or not key.strip():
+        if not sign or not all(name.strip() for name in key.split(".")):
             raise ConfigError(f"--set {change}: write KEY=VALUE, such as --set predict.threads=4")
         with at(f"--set {change}"):
             put(result, key.strip(), read_yaml(value))
@@ -105,7 +111,7 @@ def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"'{section}' is a value, not a section")
+            raise ConfigError(f"'{section}' is a value, not a section; set it as a whole")
     tree[last] = value
 
 

@@ -103,7 +103,8 @@ def evaluate(pairs: Sequence[Pair], settings: EvaluateSettings) -> Evaluation:
         raise ConfigError(f"two volumes have the same name among {', '.join(sorted(names))}; give each its own")
     volumes = tuple(_measured(pair, settings) for pair in pairs)
     if not any(volume.histogram.voxels for volume in volumes):
-        raise DataError("every label is -1 (ignored): nothing can be judged; check the labels")
+        files = ", ".join(str(pair.labels) for pair in pairs)
+        raise DataError(f"{files}: every label is -1 (ignored): nothing can be judged; check the labels")
     pooled(volume.histogram for volume in volumes)  # all counted alike, or a DataError
     threshold, source, reason = _threshold(volumes)
     warnings = [*reason, *_overlaps(pairs), *(text for volume in volumes for text in _gaps(volume))]
@@ -145,11 +146,13 @@ def _measured(pair: Pair, settings: EvaluateSettings) -> Measured:
         open_volume(pair.labels, pair.label_axes) as labels,
     ):
         place = overlap(prediction, labels)
-        counter = Counter(prediction.dtype, settings.bins)
+        with at(str(pair.prediction)):
+            counter = Counter(prediction.dtype, settings.bins)
         # blocks of the prediction's own grid, so that no chunk of it is decoded twice
         for block in blocks(prediction.size, settings.block):
             part = intersection(block, place.box)
             if min(part.size) > 0:
-                scores = score(prediction, part)
-                counter.add(scores, labels.read(part.shifted(place.shift)), max(2, prediction.channels))
+                scores, marks = score(prediction, part), labels.read(part.shifted(place.shift))
+                with at(f"{pair.prediction} and {pair.labels}"):
+                    counter.add(scores, marks, max(2, prediction.channels))
         return Measured(pair.name, pair.role, counter.histogram(), place)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from elektronn.artefacts import writing
 from elektronn.errors import DataError
@@ -34,7 +34,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mappin
     """Write tensors and a JSON header into one file, whole."""
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with writing(path) as part:
-        save_file(kept, part, metadata={HEADER: json.dumps(header, sort_keys=True)})
+        part.write_bytes(save(kept, metadata={HEADER: json.dumps(header, sort_keys=True)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -71,5 +71,6 @@ def load_model(path: Path) -> Model:
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise DataError(f"{path}: weights do not fit the document ({str(error).splitlines()[-1].strip()})") from error
+        reason = str(error).splitlines()[-1].strip()
+        raise DataError(f"{path}: weights do not fit the document ({reason}); copy or train it again") from error
     return Model(network, header["card"])

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elektronn.artefacts import code_digest, digest, fingerprint, write_json
+from elektronn.artefacts import code_digest, digest, fingerprint, prepare, write_json
 from elektronn.axes import Box, Size, blocks
-from elektronn.errors import CheckFailed, DataError, at
+from elektronn.errors import CheckFailed, ConfigError, DataError, at
 from elektronn.network.build import Network
 from elektronn.network.document import layers
 from elektronn.network.weights import load_model
@@ -70,16 +70,22 @@ def predict(
     overlays the image in a viewer.
 
     Raises:
-        DataError: unreadable model or image; image smaller than the field of view; NaN.
+        DataError: unreadable model or image; NaN; floats outside [0, 1].
+        GeometryError: image smaller than the field of view.
+        ConfigError: ``out`` is the image.
         CheckFailed: the certificate does not hold; nothing is written.
     """
+    if out.path.resolve() == image.path.resolve():
+        raise ConfigError(f"{out}: would replace the image it is made from; name another output file")
+    prepare(manifest)
     trained = load_model(model)
     network = trained.network
     torch.set_num_threads(settings.threads)
     with open_volume(image, voxel_nm=voxel_nm) as volume:
         if volume.channels != network.document.channels:
             raise DataError(
-                f"{image}: has {volume.channels} channels, the model was trained on {network.document.channels}"
+                f"{image}: has {volume.channels} channels, the model {model} was trained on "
+                f"{network.document.channels}; choose an image or a model that fits"
             )
         with at(str(image)):
             size = network.geometry.dense(volume.size)
@@ -116,9 +122,16 @@ def _tiles(network: Network, size: Size, settings: PredictSettings) -> list[Box]
 
 def _read(volume: Volume, box: Box) -> NDArray[np.generic]:
     block = volume.read(box, order="czyx")
-    if np.issubdtype(block.dtype, np.floating) and not np.isfinite(block).all():
-        place = np.argwhere(~np.isfinite(block))[0][1:] + np.array(box.start)
-        raise DataError(f"{volume.address}: NaN or infinite value at zyx {tuple(map(int, place))}; repair that part")
+    if np.issubdtype(block.dtype, np.floating) and not (block.min() >= 0 and block.max() <= 1):
+        wrong = ~((block >= 0) & (block <= 1))
+        place = tuple(map(int, np.argwhere(wrong)[0][1:] + np.array(box.start)))
+        value = block[wrong][0]
+        if not np.isfinite(value):
+            raise DataError(f"{volume.address}: NaN or infinite value at zyx {place}; repair that part")
+        raise DataError(
+            f"{volume.address}: value {value:g} at zyx {place}, and a float image must lie in 0…1; "
+            "scale it as in training, or store it as uint8"
+        )
     return block
 
 

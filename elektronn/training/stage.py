@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from elektronn.artefacts import code_digest, digest, fingerprint, write_json
+from elektronn.artefacts import code_digest, digest, fingerprint, prepare, write_json
 from elektronn.axes import Size
-from elektronn.errors import at
+from elektronn.errors import DataError, at
 from elektronn.network.build import build
 from elektronn.network.document import NetworkSettings, chain, geometry, table
 from elektronn.network.weights import load_tensors, save_model
@@ -72,17 +72,21 @@ def train(
         Stopped: on command, with the state saved.
         BusyError: another trainer works in the same state directory.
     """
-    cubes, checks = load_cubes(train, network.classes), load_cubes(valid, network.classes) if valid else []
+    loaded = load_cubes([*train, *valid], network.classes)
+    cubes, checks = loaded[: len(train)], loaded[len(train) :]
+    _require_classes(cubes, train)
     document = chain(network, cubes[0].image.shape[0])
     with at("network"):
         reach = geometry(document).centred()
         patch = reach.input_at_most(network.patch)
     made_from = _fingerprint(train, valid, network, sampling, training)
+    prepare(outputs.model, outputs.history, outputs.card)
     with locked(outputs.state):
         backups = Backups(outputs.state)
-        _set_aside(backups, made_from)
         task = Task(build(document, training.seed), patch, cubes, checks, made_from)
         trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), listen)
+        # only now that nothing stands in the way of the new run
+        _set_aside(backups, made_from)
         _look_at_labels(trainer, cubes)
         trainer.run()
         _judge(trainer, cubes)
@@ -157,6 +161,12 @@ def _share(cubes: Sequence[Cube]) -> float:
     """Share of the most frequent class among the labelled voxels: what a constant predictor gets right."""
     counts = sum(np.bincount(cube.labels[cube.labels >= 0].ravel(), minlength=256) for cube in cubes)
     return float(np.max(counts) / max(np.sum(counts), 1))
+
+
+def _require_classes(cubes: Sequence[Cube], rows: Sequence[Labelled]) -> None:
+    if _share(cubes) == 1:
+        files = ", ".join(str(labels) for _, _, labels in rows)
+        raise DataError(f"{files}: all training labels are of one class, so there is nothing to learn; check the labels")
 
 
 def _look_at_labels(trainer: Trainer, cubes: Sequence[Cube]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from elektronn.artefacts import storage, writing
 from elektronn.axes import Box, Size, check_order, reorder, whole
-from elektronn.errors import ConfigError, DataError, StorageError
+from elektronn.errors import ConfigError, DataError
 from elektronn.registry import nearest
 from elektronn.volumes.address import Address
+from elektronn.volumes.hdf5 import Watched, create_hdf5
 
 Array = NDArray[Any]
 
@@ -74,11 +76,12 @@ class Volume:
         """Read a box (in this volume's coordinates) as a contiguous array in ``order``.
 
         Raises:
-            DataError: the file breaks off or is damaged.
-            ConfigError: ``zyx`` was asked of a volume of several channels.
+            DataError: the file breaks off or is damaged, or ``zyx`` was asked of a volume of several channels.
         """
         if order == "zyx" and self.channels > 1:
-            raise ConfigError(f"{self.address}: has {self.channels} channels where one was expected")
+            raise DataError(
+                f"{self.address}: has {self.channels} channels where one was expected; name a volume of one channel"
+            )
         place = (box or whole(self.size)).shifted(self.part.start)
         spans = dict(zip("zyx", place.slices))
         if "c" not in order and "c" in self.axes:
@@ -93,11 +96,11 @@ class Volume:
 
 
 @contextmanager
-def reading(address: Address) -> Iterator[None]:
-    """Turn what the storage libraries raise on damaged files into a DataError with a cure."""
+def reading(address: Address, *more: type[Exception]) -> Iterator[None]:
+    """Turn what the storage libraries raise on damaged files (``more`` as well) into a DataError with a cure."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, *more) as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise DataError(
             f"{address}: cannot be read ({reason}); the file may be cut off or damaged: copy it again"
@@ -134,23 +137,45 @@ def _volume(
     axes: str | None,
     voxel_nm: tuple[float, float, float] | None,
 ) -> Volume:
-    order = axes or _text(attributes.get("axes")) or {3: "zyx", 4: "czyx"}.get(len(stored.shape), "")
     if len(stored.shape) not in (3, 4):
         raise DataError(
-            f"{address}: has {len(stored.shape)} axes {tuple(stored.shape)}; a volume has 3 (zyx) or 4 (czyx)"
+            f"{address}: has {len(stored.shape)} axes {tuple(stored.shape)}; a volume has 3 (zyx) or 4 (czyx): "
+            "name another key, or store it with an axis of length 1"
         )
-    if len(check_order(order)) != len(stored.shape):
-        raise DataError(
-            f"{address}: axes '{order}' do not fit the {len(stored.shape)} axes of shape {tuple(stored.shape)}; correct the axes column"
-        )
-    if not (np.issubdtype(stored.dtype, np.number) or np.dtype(stored.dtype) == bool):
-        raise DataError(f"{address}: holds {stored.dtype}, not numbers")
+    order = _order(address, axes or _text(attributes.get("axes")) or "czyx"[-len(stored.shape) :], stored.shape)
+    if np.dtype(stored.dtype).kind not in "buif":
+        raise DataError(f"{address}: holds {stored.dtype}, not numbers; name another key, or store integers or floats")
     size = Size(*(stored.shape[order.index(letter)] for letter in "zyx"))
     if min(stored.shape) < 1:
         raise DataError(f"{address}: is empty {tuple(stored.shape)}; write the data again")
-    voxel = attributes.get("voxel_nm")
-    triple = voxel_nm if voxel is None else (float(voxel[0]), float(voxel[1]), float(voxel[2]))
+    said = attributes.get("voxel_nm")
+    triple = voxel_nm if said is None else _voxel(address, said)
     return Volume(address, stored, order, address.box(size), triple, attributes)
+
+
+def _order(address: Address, order: str, shape: tuple[int, ...]) -> str:
+    try:
+        fits = len(check_order(order)) == len(shape)
+    except ConfigError as error:
+        raise DataError(f"{address}: {error}") from None
+    if not fits:
+        raise DataError(
+            f"{address}: axes '{order}' do not fit the {len(shape)} axes of shape {tuple(shape)}; "
+            "correct them in the table of volumes, behind @ or in the file"
+        )
+    return order
+
+
+def _voxel(address: Address, said: Any) -> tuple[float, float, float]:
+    try:
+        z, y, x = (float(n) for n in said)
+    except (TypeError, ValueError):
+        z = y = x = 0.0
+    if not all(0 < n < np.inf for n in (z, y, x)):
+        raise DataError(
+            f"{address}: attribute voxel_nm is {said!r}; correct it in the file: three lengths z, y, x above 0"
+        )
+    return z, y, x
 
 
 def _text(value: Any) -> str | None:
@@ -162,43 +187,45 @@ def _hdf5(address: Address) -> Iterator[tuple[Stored, Mapping[str, Any]]]:
     import h5py
 
     with reading(address):
+        if not h5py.is_hdf5(address.path):
+            raise DataError(f"{address.path}: is not an HDF5 file; correct the path, or copy the file again")
         file = h5py.File(address.path, "r")
     with file:
         names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        key = address.key or (names[0] if len(names) == 1 else "")
-        if key not in names:
-            raise DataError(
-                f"{address.path}: no data set '{key}': {nearest(key, names)}"
-                if names
-                else f"{address.path}: holds no data set"
-            )
         with reading(address):
-            yield_from = file[key], dict(file[key].attrs)
-        yield yield_from
+            file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+            data = file[_key(address, names, names)]
+            attributes = dict(data.attrs)
+        yield data, attributes
+
+
+def _key(address: Address, names: Sequence[str], default: Sequence[str]) -> str:
+    """The key that is meant: the given one, else the only one of ``default``."""
+    if not names:
+        raise DataError(f"{address.path}: holds no array; correct the path, or write the data again")
+    if not address.key and len(default) != 1:
+        raise DataError(f"{address.path}: holds several arrays ({', '.join(names)}); name one: {address.path}:KEY")
+    key = address.key or default[0]
+    if key not in names:
+        raise DataError(f"{address.path}: no array '{key}': {nearest(key, names)}")
+    return key
 
 
 @contextmanager
 def _zarr(address: Address) -> Iterator[tuple[Stored, Mapping[str, Any]]]:
     import zarr
 
-    with reading(address):
+    with reading(address, TypeError, AttributeError):
         node: Any = zarr.open(address.path, mode="r")
         attributes = dict(node.attrs)
-    if isinstance(node, zarr.Group):
-        names = sorted(name for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array))
-        key = address.key or ("0" if "0" in names else names[0] if len(names) == 1 else "")
-        if key not in names:
-            raise DataError(
-                f"{address.path}: no array '{key}': {nearest(key, names)}"
-                if names
-                else f"{address.path}: holds no array"
-            )
-        node = node[key]
-        attributes |= dict(node.attrs)
-    elif address.key:
-        raise DataError(f"{address.path}: is an array itself and has no key '{address.key}'; leave the key out")
-    yield node, attributes | dict(attributes.get("elektronn", {}))
+        if isinstance(node, zarr.Group):
+            names = sorted(name for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array))
+            node = node[_key(address, names, ["0"] if "0" in names else names)]
+            attributes |= dict(node.attrs)
+        elif address.key:
+            raise DataError(f"{address.path}: is an array itself and has no key '{address.key}'; leave the key out")
+        attributes |= dict(attributes.get("elektronn", {}))
+    yield node, attributes
 
 
 @contextmanager
@@ -208,7 +235,14 @@ def _npy(address: Address) -> Iterator[tuple[Stored, Mapping[str, Any]]]:
             f"{address.path}: an .npy file holds one array and has no key '{address.key}'; leave the key out"
         )
     with reading(address):
-        array = np.load(address.path, mmap_mode="r", allow_pickle=False)
+        try:
+            array = np.lib.format.open_memmap(address.path, mode="r")
+        except ValueError as error:
+            if "Python objects" in str(error):
+                raise DataError(
+                    f"{address.path}: holds Python objects, not numbers; save it again as integers or floats"
+                ) from None
+            raise
     yield array, {}
 
 
@@ -235,20 +269,8 @@ class _Store:
     path: Path
 
     def write(self, box: Box, values: Array) -> None:
-        with storage(self.path), _full(self.path):
+        with storage(self.path):
             self.target[(slice(None), *box.slices) if self.channels else box.slices] = values
-
-
-@contextmanager
-def _full(path: Path) -> Iterator[None]:
-    """HDF5 reports a full disk as a RuntimeError or OSError without errno."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        text = str(error)
-        if "No space left" in text or "errno = 28" in text or "Can't write" in text or "write failed" in text:
-            raise StorageError(f"{path}: the disk is full; free some space and run the same command again") from error
-        raise
 
 
 @contextmanager
@@ -284,7 +306,7 @@ def create_volume(
         said["offset_vox"] = list(offset_vox)
     if voxel_nm is not None:
         said["voxel_nm"] = list(voxel_nm)
-    with writing(address.path) as part, _full(address.path):
+    with writing(address.path) as part:
         maker = {"hdf5": _create_hdf5, "zarr": _create_zarr, "npy": _create_npy}[address.format]
         with maker(part, address.key, shape, np.dtype(dtype), said, chunks) as target:
             yield _Store(target, len(shape) == 4, address.path)
@@ -299,16 +321,14 @@ def _create_hdf5(
     said: Mapping[str, Any],
     chunks: tuple[int, int, int],
 ) -> Iterator[Any]:
-    import h5py
-
-    with h5py.File(part, "w", track_order=True) as file:
+    with create_hdf5(part) as (file, raw):
         cut = tuple(min(c, n) for c, n in zip(((1,) if len(shape) == 4 else ()) + chunks, shape))
         data = file.create_dataset(
             key or "data", shape, dtype, chunks=cut, compression="gzip", compression_opts=1, track_times=False
         )
         for name, value in said.items():
             data.attrs[name] = value
-        yield data
+        yield Watched(data, raw)
 
 
 @contextmanager
@@ -384,5 +404,8 @@ def _create_npy(
     if key:
         raise ConfigError(f"an .npy file holds one array and has no key '{key}'; leave the key out")
     array = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape)
+    with part.open("r+b") as file:
+        # a full disk under a memory map would kill the process instead of raising an error
+        os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
     yield array
     array.flush()

@@ -18,6 +18,7 @@ from elektronn.artefacts import writing
 from elektronn.axes import Size
 from elektronn.errors import ConfigError
 from elektronn.settings import NotNegative, Positive, Settings, Triple, plain
+from elektronn.volumes.hdf5 import create_hdf5
 
 Field3 = NDArray[np.float32]
 Ids = NDArray[np.uint32]
@@ -106,10 +107,8 @@ def write_sample(settings: SampleSettings, index: int, path: Path | str) -> None
     Raises:
         StorageError: disk full or no permission.
     """
-    import h5py
-
     raw, ids = make_cube(settings, index)
-    with writing(path) as part, h5py.File(part, "w", track_order=True) as file:
+    with writing(path) as part, create_hdf5(part) as (file, _):
         file.attrs["sample"] = json.dumps({**plain(settings), "index": index})
         for name, values, offset in (("raw", raw, (0, 0, 0)), ("ids", ids, settings.margin)):
             data = file.create_dataset(name, data=values, compression="gzip", compression_opts=4, track_times=False)

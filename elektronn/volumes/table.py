@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -53,11 +53,12 @@ def read_table(path: Path, root: Path) -> list[Row]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; write the table of volumes or correct `volumes` in params.yaml")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # spreadsheets put an invisible mark before the first letter
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); write it as tab-separated text") from error
     kept = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    cells = list(csv.reader((line for _, line in kept), delimiter="\t"))
+    cells = [line.split("\t") for _, line in kept]
     with at(str(path)):
         _check_header(cells[0] if cells else [])
         if len(cells) < 2:
@@ -86,6 +87,8 @@ def _row(number: int, cells: list[str], root: Path) -> Row:
             raise ConfigError(f"name '{name}': use letters, digits and underscores only")
         if role not in ROLES:
             raise ConfigError(f"role '{role}': {nearest(role, ROLES)}")
+        if not image:
+            raise ConfigError(f"volume '{name}' has no image; fill the cell")
         if not labels and role != "predict":
             raise ConfigError(f"volume '{name}' has role {role} but no labels; fill the cell or use role predict")
         order = f"@{axes}" if axes else ""
@@ -109,8 +112,8 @@ def _voxel(cell: str) -> tuple[float, float, float] | None:
         z, y, x = (float(part) for part in cell.split(","))
     except ValueError:
         raise ConfigError(f"voxel_nm '{cell}': write three numbers z,y,x in nanometres, such as 20,10,10") from None
-    if min(z, y, x) <= 0:
-        raise ConfigError(f"voxel_nm '{cell}': all three must be above 0")
+    if not all(0 < length < math.inf for length in (z, y, x)):
+        raise ConfigError(f"voxel_nm '{cell}': all three must be above 0, such as 20,10,10")
     return z, y, x
 
 

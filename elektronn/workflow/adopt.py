@@ -50,7 +50,12 @@ def _proved(row: dict[str, str] | None) -> bool:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"the program '{command[0]}' is not there; install elektronn[workflow] and activate its environment"
+        ) from None
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
         raise ConfigError(f"{' '.join(command[:3])} … failed: {' / '.join(line.strip() for line in last)}")
