@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from types import UnionType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import pydantic
 from pydantic import Field as Field
@@ -58,7 +59,7 @@ def parse(model: type[S], data: Mapping[str, Any], place: str) -> S:
         lines = [_sentence(model, place, fault) for fault in error.errors()]
         raise ConfigError("\n".join(lines)) from None
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{place}: {error}") from None
+        raise ConfigError(_said(place, f"{error}; write sections, lists, numbers and text only")) from None
 
 
 def plain(settings: Settings) -> dict[str, Any]:
@@ -72,54 +73,87 @@ def schema(model: type[Settings]) -> dict[str, Any]:
 
 
 CURES = {
-    "int_type": "is not a whole number",
-    "int_from_float": "is not a whole number",
+    "int_type": "is not a whole number; write digits only, such as 3",
+    "int_from_float": "is not a whole number; write digits only, such as 3",
     "float_type": "is not a number (YAML wants 1.0e-4, not 1e-4)",
     "bool_type": "is neither true nor false",
     "string_type": "is not text; put it in quotes",
-    "finite_number": "is not a finite number",
-    "tuple_type": "is not a list",
-    "list_type": "is not a list",
+    "finite_number": "is not a finite number; write one such as 0.001",
+    "tuple_type": "is not a list; write [a, b, …]",
+    "list_type": "is not a list; write [a, b, …]",
+    "too_long": "has {actual_length} entries; write {max_length}",
     "dict_type": "is not a section of key: value lines",
     "model_type": "is not a section of key: value lines",
+    "greater_than_equal": "is too small; write {ge} or more",
+    "greater_than": "is too small; write more than {gt}",
+    "less_than_equal": "is too large; write {le} or less",
+    "literal_error": "is not known; write {expected}",
 }
+"""Kind of fault → what to say behind the given value; names in braces are the limits."""
 
 
 def _sentence(model: type[Settings], place: str, fault: Any) -> str:
-    where = ".".join(p for p in (place, *map(str, _names(fault["loc"]))) if p)
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key: {nearest(str(fault['loc'][-1]), _keys(model, fault['loc'][:-1]))}"
-    if fault["type"] == "missing":
-        return f"{where}: missing; write a value"
-    if fault["type"] == "value_error":
-        return f"{where}: {fault['ctx']['error']}"
+    names, here = _place(model, fault["loc"])
+    where = ".".join(part for part in (place, *names) if part)
     given = json.dumps(fault["input"]) if not isinstance(fault["input"], dict | list) else str(fault["input"])
-    cure = CURES.get(fault["type"])
-    return f"{where}: {given} {cure}" if cure else f"{where}: {given}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    match fault["type"]:
+        case "extra_forbidden":
+            section = _place(model, fault["loc"][:-1])[1]
+            return _said(where, f"unknown key: {nearest(names[-1], getattr(section, 'model_fields', {}))}")
+        case "missing":
+            return _said(where, "missing; write a value")
+        case "value_error":
+            return _said(where, str(fault["ctx"]["error"]))
+        case "union_tag_invalid":
+            return _said(
+                f"{where}.kind", f"unknown kind '{fault['ctx']['tag']}': {nearest(fault['ctx']['tag'], _kinds(here))}"
+            )
+        case "union_tag_not_found":
+            return _said(f"{where}.kind", f"missing; write one of {', '.join(_kinds(here))}")
+        case kind if kind in CURES:
+            return _said(where, f"{given} {CURES[kind].format(**fault.get('ctx', {}))}")
+        case _:
+            return _said(where, f"{given}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
 
 
-def _names(location: tuple[Any, ...]) -> Iterator[Any]:
-    """The location without pydantic's own marks for union members."""
-    return (part for part in location if not (isinstance(part, str) and ("[" in part or part in _MARKS)))
+def _said(place: str, text: str) -> str:
+    return f"{place}: {text}" if place else text
 
 
-_MARKS = {"int", "float", "str", "bool"}
-
-
-def _keys(model: type[Settings], location: tuple[Any, ...]) -> list[str]:
-    """Known keys of the (nested) settings class at ``location``."""
+def _place(model: type[Settings], location: tuple[Any, ...]) -> tuple[list[str], Any]:
+    """A location in the words of the file, without pydantic's marks of union members, and the type expected there."""
+    names: list[str] = []
     here: Any = model
     for part in location:
-        inner = here.model_fields[part].annotation if part in getattr(here, "model_fields", {}) else None
-        here = next(_classes(inner), None) if inner is not None else here
-        if here is None:
-            return []
-    return list(getattr(here, "model_fields", {}))
+        here = _bare(here)
+        if isinstance(here, UnionType):
+            here = _kinds(here).get(part, here)
+        else:
+            names.append(str(part))
+            here = _inside(here, part)
+    return names, _bare(here)
 
 
-def _classes(annotation: Any) -> Iterator[type[Settings]]:
-    """All settings classes inside an annotation such as ``dict[str, Experiment]``."""
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _classes(argument)
+def _bare(annotation: Any) -> Any:
+    """The type without annotations and without ``| None``."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    return _bare(members[0]) if isinstance(annotation, UnionType) and len(members) == 1 else annotation
+
+
+def _inside(annotation: Any, part: Any) -> Any:
+    """Type of the entry ``part`` of a section, a mapping or a list."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is dict:
+        return inner[1]
+    if get_origin(annotation) in (tuple, list):
+        return inner[0] if inner[-1] is Ellipsis or part >= len(inner) else inner[part]
+    known = getattr(annotation, "model_fields", {}).get(part)
+    return None if known is None else known.annotation
+
+
+def _kinds(union: Any) -> dict[str, Any]:
+    """Name → section of a union whose members say their ``kind``."""
+    members = [member for member in get_args(union) if "kind" in getattr(member, "model_fields", {})]
+    return {member.model_fields["kind"].default: member for member in members}

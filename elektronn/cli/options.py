@@ -41,7 +41,7 @@ def params_of(given: argparse.Namespace) -> Params:
         except ValueError as error:
             raise ConfigError(f"--params-json: not JSON ({error})") from None
         if not isinstance(sections, dict):
-            raise ConfigError(f"--params-json: {given.params_json}: not an object; write {{\"section\": …}}")
+            raise ConfigError(f'--params-json: {given.params_json}: not an object; write {{"section": …}}')
         for dotted, value in sections.items():
             put(raw, dotted, value)
     with at(str(given.params) if given.params else "settings"):

@@ -52,8 +52,8 @@ def overlap(prediction: Volume, labels: Volume) -> Place:
     if known:
         frame = _triple(prediction, "image_size")
         offset = _sum(_triple(prediction, "offset_vox"), prediction.part.start)
-    here = "" if known else f"{prediction.address} does not say where it lies, so the labels must be concentric: "
-    with at(f"{here}labels: {labels.address}"):
+    doubt = "" if known else f"{prediction.address} does not say where it lies, so the labels must be concentric: "
+    with at(f"{doubt}labels: {labels.address}"):
         start = centre(frame, labels.size).origin
     here = intersection(whole(prediction.size).shifted(offset), whole(labels.size).shifted(start))
     if min(here.size) < 1:

@@ -166,7 +166,9 @@ def _share(cubes: Sequence[Cube]) -> float:
 def _require_classes(cubes: Sequence[Cube], rows: Sequence[Labelled]) -> None:
     if _share(cubes) == 1:
         files = ", ".join(str(labels) for _, _, labels in rows)
-        raise DataError(f"{files}: all training labels are of one class, so there is nothing to learn; check the labels")
+        raise DataError(
+            f"{files}: all training labels are of one class, so there is nothing to learn; check the labels"
+        )
 
 
 def _look_at_labels(trainer: Trainer, cubes: Sequence[Cube]) -> None:

@@ -48,7 +48,9 @@ class Address:
             Size(*(n if b is None else b for (_, b), n in zip(pairs, size))),
         )
         if box.within(size) != box or min(box.size) < 1:
-            raise DataError(f"{self}: the part is empty or outside the volume of {size} voxels (zyx); correct [{self._part}]")
+            raise DataError(
+                f"{self}: the part is empty or outside the volume of {size} voxels (zyx); correct [{self._part}]"
+            )
         return box
 
     @property
@@ -56,7 +58,9 @@ class Address:
         return ",".join(f"{'' if a is None else a}:{'' if b is None else b}" for a, b in self.crop)
 
     def __str__(self) -> str:
-        key, part, axes = (mark + text if text else "" for mark, text in ((":", self.key), ("[", self._part), ("@", self.axes)))
+        key, part, axes = (
+            mark + text if text else "" for mark, text in ((":", self.key), ("[", self._part), ("@", self.axes))
+        )
         return f"{self.path}{key}{part + ']' if part else ''}{axes}"
 
 

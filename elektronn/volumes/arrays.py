@@ -98,9 +98,10 @@ class Volume:
 @contextmanager
 def reading(address: Address, *more: type[Exception]) -> Iterator[None]:
     """Turn what the storage libraries raise on damaged files (``more`` as well) into a DataError with a cure."""
+    expected: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError, KeyError, EOFError, *more)
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, *more) as error:
+    except expected as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise DataError(
             f"{address}: cannot be read ({reason}); the file may be cut off or damaged: copy it again"
