@@ -38,15 +38,11 @@ layer = st.tuples(st.integers(1, 4), st.integers(1, 3))
 def test_closed_form_predicts_what_the_network_returns(rows: list[tuple[int, int]], more: int) -> None:
     reach = Reach.of([k for k, _ in rows], [p for _, p in rows])
     size = reach.field + more * reach.stride
-    network = build(
-        chain(
-            NetworkSettings(
-                kernels=tuple((1, 1, k) for k, _ in rows),
-                pools=tuple((1, 1, p) for _, p in rows),
-                features=(1,) * len(rows),
-            )
-        ),
-        seed=0,
+    written = NetworkSettings(
+        kernels=tuple((1, 1, k) for k, _ in rows),
+        pools=tuple((1, 1, p) for _, p in rows),
+        features=(1,) * len(rows),
     )
+    network = build(chain(written), seed=0)
     assert network(torch.zeros(1, 1, 1, 1, size)).shape[-1] == reach.outputs(size) == more + 1
     assert network.dense(torch.zeros(1, 1, 1, 1, size)).shape[-1] == reach.dense(size)
