@@ -54,7 +54,7 @@ def run(given: argparse.Namespace) -> None:
     state = given.state or folder / "state"
     outputs = Outputs(given.model, given.history or folder / "history.csv", given.card or folder / "model.json", state)
     curves, resolved = given.curves or folder / "curves.png", given.resolved or folder / "params.resolved.yaml"
-    prepare(curves, resolved)
+    prepare(given.model, curves, resolved)
     mailbox, display = Mailbox(), Display(f"train {given.experiment}", given.log)
     place = f"{given.params or 'settings'}: experiments.{given.experiment}"
     with _signals(mailbox), display.bar(), at(place, only=GeometryError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from elektronn.errors import GeometryError
 from elektronn.evaluation.settings import EvaluateSettings
-from elektronn.network.document import NetworkSettings
+from elektronn.network.document import NetworkSettings, chain, geometry
 from elektronn.prediction.settings import PredictSettings
 from elektronn.report.settings import ReportSettings
 from elektronn.sampling.augment import SamplingSettings
@@ -24,6 +25,14 @@ class Experiment(Settings):
     network: NetworkSettings = NetworkSettings()
     sampling: SamplingSettings = SamplingSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @checked
+    def _outputs_on_voxels(self) -> Experiment:
+        try:
+            geometry(chain(self.network)).centred().input_at_most(self.network.patch)
+        except GeometryError as error:
+            raise ValueError(f"network: {error}") from None
+        return self
 
 
 class Params(Settings):

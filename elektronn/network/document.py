@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from elektronn.axes import Size
-from elektronn.errors import ConfigError, GeometryError
+from elektronn.errors import ConfigError
 from elektronn.geometry import Geometry
 from elektronn.registry import lookup
 from elektronn.settings import Positive, Settings, Triple, checked
@@ -37,14 +37,6 @@ class NetworkSettings(Settings):
         if len(set(lengths.values())) > 1 or not self.features:
             said = ", ".join(f"{name} has {n}" for name, n in lengths.items())
             raise ValueError(f"write one entry per layer in each list: {said}")
-        return self
-
-    @checked
-    def _outputs_on_voxels(self) -> NetworkSettings:
-        try:
-            geometry(chain(self)).centred().input_at_most(self.patch)
-        except GeometryError as error:
-            raise ValueError(str(error)) from None
         return self
 
 

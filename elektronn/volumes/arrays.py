@@ -18,6 +18,7 @@ from elektronn.errors import ConfigError, DataError
 from elektronn.registry import nearest
 from elektronn.volumes.address import Address
 from elektronn.volumes.hdf5 import Watched, create_hdf5
+from elektronn.volumes.ngff import Shardwise, ngff
 
 Array = NDArray[Any]
 
@@ -347,7 +348,7 @@ def _create_zarr(
     lead = (1,) if len(shape) == 4 else ()
     group = zarr.open_group(part, mode="w", zarr_format=3)
     group.attrs.update({"ome": ngff(said, key or "0", len(shape)), "elektronn": dict(said)})
-    yield group.create_array(
+    array = group.create_array(
         key or "0",
         shape=shape,
         dtype=dtype,
@@ -356,41 +357,7 @@ def _create_zarr(
         compressors=ZstdCodec(level=1),
         dimension_names=list("czyx"[-len(shape) :]),
     )
-
-
-def ngff(said: Mapping[str, Any], key: str, ndim: int) -> dict[str, Any]:
-    """OME-NGFF 0.5 multiscale metadata of one level.
-
-    The translation is the physical position of the first voxel's centre: offset × voxel size, pixel-centre convention.
-    """
-    known = said.get("voxel_nm")
-    voxel, offset = known or [1.0] * 3, said.get("offset_vox", [0, 0, 0])
-    channel = [{"name": "c", "type": "channel"}] if ndim == 4 else []
-    unit = {"unit": "nanometer"} if known else {}
-    lead = [1.0] * len(channel)
-    return {
-        "version": "0.5",
-        "multiscales": [
-            {
-                "axes": [*channel, *({"name": a, "type": "space", **unit} for a in "zyx")],
-                "datasets": [
-                    {
-                        "path": key,
-                        "coordinateTransformations": [
-                            {"type": "scale", "scale": [*lead, *map(float, voxel)]},
-                            {
-                                "type": "translation",
-                                "translation": [
-                                    *([0.0] * len(lead)),
-                                    *(float(o) * v for o, v in zip(offset, voxel)),
-                                ],
-                            },
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
+    yield Shardwise(array)
 
 
 @contextmanager

@@ -38,6 +38,8 @@ WITHOUT_EFFECT = (
     "axes.py",
     "volumes/address.py",
     "volumes/arrays.py",
+    "volumes/hdf5.py",
+    "volumes/ngff.py",
 )
 """Code that stages reach and that only carries, names and stores values; an edit does not rerun the stages."""
 
