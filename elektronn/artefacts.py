@@ -98,9 +98,14 @@ def write_text(path: Path | str, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def as_json(value: Any) -> str:
+    """Plain data as JSON, keys in the given order, two spaces of indent."""
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path | str, value: Any) -> None:
-    """Write plain data as JSON, keys in the given order, two spaces of indent."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write plain data as JSON."""
+    write_text(path, as_json(value))
 
 
 def remove(path: Path) -> None:

@@ -11,6 +11,7 @@ from elektronn.axes import Size
 from elektronn.cli.options import params_of, settings_arguments, volume
 from elektronn.cli.progress import Display
 from elektronn.errors import CheckFailed
+from elektronn.settings import plain
 
 if TYPE_CHECKING:
     from elektronn.volumes.content import CheckReport
@@ -44,12 +45,15 @@ def run(given: argparse.Namespace) -> None:
     said = report.verdict.sentence if report.verdict else "contents were not compared (check.enabled: false)"
     display.line(f"{given.name or given.image}: {said}")
     if not report.ok:
+        # never over an earlier picture, which belongs to the verdict that stays beside it
         kept = Path(given.log).with_suffix(".png") if given.log else given.picture
+        if kept is not None and kept == given.picture:
+            kept = kept.with_stem(f"{kept.stem}_failed")
         if kept is not None:
             _draw(report, kept)
         raise CheckFailed(f"{given.name or given.image}: {report.complaint}" + (f"; picture: {kept}" if kept else ""))
     if given.json:
-        facts = {"volume": given.name or str(given.image), **report.plain()}
+        facts = {"volume": given.name or str(given.image), **report.plain(), "settings": plain(params.check)}
         write_json(given.json, facts | ({"picture": given.picture.name} if given.picture else {}))
     if given.picture:
         _draw(report, given.picture)

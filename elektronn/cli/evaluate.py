@@ -30,11 +30,13 @@ def arguments(verb: argparse.ArgumentParser) -> None:
         ("figure", "both curves, SVG"),
     ):
         verb.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{text}; default: beside the metrics")
+    verb.add_argument("--resolved", type=Path, metavar="FILE", help="full settings (YAML); default: beside the metrics")
     settings_arguments(verb)
 
 
 def run(given: argparse.Namespace) -> None:
     """Evaluate."""
+    from elektronn.config.load import write_resolved
     from elektronn.evaluation.evaluate import Pair, evaluate
     from elektronn.evaluation.tables import write_tables
     from elektronn.volumes.address import parse_address
@@ -44,7 +46,8 @@ def run(given: argparse.Namespace) -> None:
     rows = [("valid", *row) for row in given.valid] + [("test", *row) for row in given.test]
     rows += [("test", Path(given.pair[0]).stem, *given.pair)] if given.pair else []
     pairs = [Pair(name, role, parse_address(p), parse_address(labels)) for role, name, p, labels in rows]
-    evaluation = evaluate(pairs, params_of(given).evaluate)
+    params = params_of(given)
+    evaluation = evaluate(pairs, params.evaluate)
     folder = given.json.parent
     write_tables(
         evaluation,
@@ -54,6 +57,7 @@ def run(given: argparse.Namespace) -> None:
         confusion=given.confusion or folder / "confusion.csv",
         figure=given.figure or folder / "curves.svg",
     )
+    write_resolved(given.resolved or folder / "evaluate.resolved.yaml", params, "evaluate")
     display = Display("evaluate", given.log)
     for text in evaluation.warnings:
         display.warn(text)

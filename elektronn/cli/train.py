@@ -69,7 +69,7 @@ def run(given: argparse.Namespace) -> None:
             listen=_Listener(display, state, experiment.training.steps),
         )
     draw_history(outputs.history, curves)
-    write_resolved(resolved, params)
+    write_resolved(resolved, params, f"experiments.{given.experiment}")
     display.line(f"{given.model}: trained model of experiment {given.experiment}")
 
 

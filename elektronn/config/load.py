@@ -131,6 +131,15 @@ def experiment_of(params: Params, name: str) -> Experiment:
     return lookup(params.experiments, name, "experiment")
 
 
-def write_resolved(path: Path, params: Params) -> None:
-    """Write the full settings, defaults included, as YAML."""
-    write_text(path, yaml.safe_dump(plain(params), sort_keys=False, allow_unicode=True))
+def write_resolved(path: Path, params: Params, *sections: str) -> None:
+    """Write the settings that a stage used, defaults included, as YAML.
+
+    Args:
+        path: file to write.
+        params: all settings.
+        sections: dotted names of what the stage used; the others may hold defaults that were never asked for.
+    """
+    said: dict[str, Any] = {}
+    for section in sections:
+        put(said, section, get(plain(params), section))
+    write_text(path, yaml.safe_dump(said, sort_keys=False, allow_unicode=True))

@@ -170,7 +170,7 @@ def _registration(content: ReportContent) -> Markup:
         "registration",
         title,
         table(["volume", "verdict", "finding"], rows, "registration checks"),
-        group("charts", pictures),
+        group("stack", pictures),
     )
 
 

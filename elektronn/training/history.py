@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
-
-from elektronn.artefacts import write_text
 
 COLUMNS = (
     "step",  # updates made so far
@@ -32,8 +29,3 @@ def as_csv(rows: Sequence[dict[str, float]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def write_history(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Write the whole history as CSV."""
-    write_text(path, as_csv(rows))

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from elektronn.artefacts import code_digest, digest, fingerprint, prepare, write_json
+from elektronn.artefacts import as_json, code_digest, digest, fingerprint, prepare, writing
 from elektronn.axes import Size
-from elektronn.errors import DataError, at
+from elektronn.errors import ConfigError, DataError, at
 from elektronn.network.build import build
 from elektronn.network.document import NetworkSettings, chain, geometry, table
 from elektronn.network.weights import load_tensors, save_model
@@ -22,7 +22,7 @@ from elektronn.sampling.cubes import Cube, load_cubes
 from elektronn.settings import plain
 from elektronn.training.checkpoint import Backups, locked
 from elektronn.training.control import Listener, Mailbox
-from elektronn.training.history import write_history
+from elektronn.training.history import as_csv
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.trainer import Task, Trainer
 from elektronn.volumes.address import Address
@@ -70,6 +70,7 @@ def train(
     Raises:
         DataError, GeometryError, ConfigError: before anything is written.
         Stopped: on command, with the state saved.
+        ConfigError: the model file holds another run, which is never overwritten.
         BusyError: another trainer works in the same state directory.
     """
     loaded = load_cubes([*train, *valid], network.classes)
@@ -81,6 +82,7 @@ def train(
         patch = reach.input_at_most(network.patch)
     made_from = _fingerprint(train, valid, network, sampling, training)
     prepare(outputs.model, outputs.history, outputs.card)
+    _refuse_other_run(outputs.model, made_from)
     with locked(outputs.state):
         backups = Backups(outputs.state)
         task = Task(build(document, training.seed), patch, cubes, checks, made_from)
@@ -98,9 +100,12 @@ def train(
             "warnings": trainer.warnings,
             "steps": trainer.step,
         }
-        save_model(outputs.model, trainer.network, facts)
-        write_history(outputs.history, trainer.history)
-        write_json(outputs.card, {**facts, **_shape(trainer, patch), "seconds": round(trainer.seconds, 1)})
+        said = {**facts, **_shape(trainer, patch), "seconds": round(trainer.seconds, 1)}
+        # none takes its place before all are written: a full disk leaves the earlier ones, which fit together
+        with writing(outputs.history) as history, writing(outputs.card) as card:
+            history.write_text(as_csv(trainer.history), encoding="utf-8")
+            card.write_text(as_json(said), encoding="utf-8")
+            save_model(outputs.model, trainer.network, facts)
 
 
 def versions() -> dict[str, str]:
@@ -132,6 +137,21 @@ def _with_effect(
     """The settings that decide the weights."""
     sections = {"network": plain(network), "sampling": plain(sampling), "training": plain(training)}
     return {name: {k: v for k, v in said.items() if k not in WITHOUT_EFFECT} for name, said in sections.items()}
+
+
+def _refuse_other_run(model: Path, made_from: str) -> None:
+    """A model of other settings, data or code is never overwritten: it may be all that is left of a long training."""
+    if not model.exists():
+        return
+    try:
+        other = load_tensors(model)[1]["card"]["fingerprint"]
+    except (DataError, KeyError):
+        other = "unknown"
+    if other != made_from:
+        raise ConfigError(
+            f"{model}: holds the model of another run (fingerprint {other[:8]}, this one would be {made_from[:8]}); "
+            "give another --model, or move that one away"
+        )
 
 
 def _set_aside(backups: Backups, made_from: str) -> None:

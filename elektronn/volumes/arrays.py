@@ -221,13 +221,23 @@ def _zarr(address: Address) -> Iterator[tuple[Stored, Mapping[str, Any]]]:
         node: Any = zarr.open(address.path, mode="r")
         attributes = dict(node.attrs)
         if isinstance(node, zarr.Group):
-            names = sorted(name for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array))
-            node = node[_key(address, names, ["0"] if "0" in names else names)]
+            node = _zarr_array(address, node)
             attributes |= dict(node.attrs)
         elif address.key:
             raise DataError(f"{address.path}: is an array itself and has no key '{address.key}'; leave the key out")
         attributes |= dict(attributes.get("elektronn", {}))
     yield node, attributes
+
+
+def _zarr_array(address: Address, group: Any) -> Any:
+    """The array of a group; groups are only listed when it is not where it should be, which is slow and warns."""
+    import zarr
+
+    found = group.get(address.key or "0")
+    if isinstance(found, zarr.Array):
+        return found
+    names = sorted(name for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array))
+    return group[_key(address, names, names)]
 
 
 @contextmanager

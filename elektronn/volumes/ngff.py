@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ class Shardwise:
     def __setitem__(self, index: tuple[slice, ...], values: NDArray[Any]) -> None:
         spans = [part.indices(n)[:2] for part, n in zip(index, self.array.shape)]
         edges = [[a, *range((a // s + 1) * s, b, s), b] for (a, b), s in zip(spans, self.array.shards)]
-        for box in product(*(zip(stops, stops[1:]) for stops in edges)):
+        for box in product(*(pairwise(stops) for stops in edges)):
             part = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(box, spans))
             self.array[tuple(slice(a, b) for a, b in box)] = values[part]
 

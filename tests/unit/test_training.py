@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from elektronn.artefacts import digest
-from elektronn.errors import BusyError, CheckFailed, Stopped
+from elektronn.errors import BusyError, CheckFailed, ConfigError, Stopped
 from elektronn.network.document import NetworkSettings
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.training import control, trainer
@@ -122,8 +122,16 @@ def test_a_finished_training_is_exported_again_not_repeated(cubes: Path, tmp_pat
     assert not any(isinstance(e, control.Stepped) for e in events)
 
 
+def test_the_model_of_another_run_is_never_overwritten(cubes: Path, tmp_path: Path) -> None:
+    outputs = run(cubes, tmp_path / "m")
+    before = digest(outputs.model)
+    with pytest.raises(ConfigError, match=r"model.safetensors: holds the model of another run .* give another --model"):
+        run(cubes, tmp_path / "m", TRAINING.model_copy(update={"seed": 9}))
+    assert digest(outputs.model) == before
+
+
 def test_other_settings_start_anew_and_keep_the_old_backups(cubes: Path, tmp_path: Path) -> None:
-    run(cubes, tmp_path / "m")
+    run(cubes, tmp_path / "m").model.unlink()
     events: list[control.Event] = []
     run(cubes, tmp_path / "m", TRAINING.model_copy(update={"seed": 9}), listen=events.append)
     started = next(e for e in events if isinstance(e, control.Started))

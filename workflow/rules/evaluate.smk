@@ -9,6 +9,7 @@ rule evaluate:
         code=code("evaluate"),
     output:
         metrics="data/reports/{exp}/metrics.json",
+        resolved="data/reports/{exp}/evaluate.resolved.yaml",
         roc="data/reports/{exp}/roc.csv",
         pr="data/reports/{exp}/pr.csv",
         confusion="data/reports/{exp}/confusion.csv",
@@ -35,4 +36,5 @@ rule evaluate:
     shell:
         "elektronn evaluate {params.volumes} --json {output.metrics:q} --roc {output.roc:q}"
         " --pr {output.pr:q} --confusion {output.confusion:q} --figure {output.figure:q}"
+        " --resolved {output.resolved:q}"
         " --params-json {params.cfg:q} --log {log:q}"
