@@ -313,6 +313,7 @@ def create_volume(
     """
     if address.crop:
         raise ConfigError(f"{address}: an output has no [part]; leave it out")
+    shape = tuple(shape)  # a Size would be written by name into the header of an .npy file
     said = {"axes": "czyx"[-len(shape) :], **(attributes or {})}
     if offset_vox is not None:
         said["offset_vox"] = list(offset_vox)

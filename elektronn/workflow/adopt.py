@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from elektronn.errors import ConfigError
 from elektronn.workflow.dag import dvc_jobs
@@ -27,8 +30,21 @@ def into_dvc(targets: Sequence[str] = ()) -> str:
     left = [job.name for job in dvc_jobs() if job.name not in good]
     if good:
         # never without names: a bare commit records whatever lies on the disk
-        _run("dvc", "commit", "-f", "-q", *good)
+        with _times_kept([Path(out) for job in dvc_jobs() if job.name in good for out in job.outs]):
+            _run("dvc", "commit", "-f", "-q", *good)
     return _sentence("dvc", good, left)
+
+
+@contextmanager
+def _times_kept(outs: Sequence[Path]) -> Iterator[None]:
+    """Give the files their times back afterwards: dvc copies them through its cache, and new times would make
+    Snakemake run again whatever is larger than the files that it compares by content."""
+    files = [file for out in outs for file in ([*out.rglob("*"), out] if out.is_dir() else [out])]
+    times = {file: file.stat() for file in files}
+    yield
+    for file, before in times.items():
+        if file.stat().st_size == before.st_size or file.is_dir():
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def into_snakemake() -> str:

@@ -275,19 +275,21 @@ def test_defaults_are_shown_in_full(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert read_yaml(capsys.readouterr().out) == plain(Params())
 
 
-def test_resolved_settings_read_back_equal(tmp_path: Path) -> None:
-    params = resolve({"experiments": {"e": {"training": {"optimiser": {"kind": "sgd", "rate": 1e-7}}}}})
-    write_resolved(tmp_path / "params.resolved.yaml", params)
-    assert resolve(read_params(tmp_path / "params.resolved.yaml")) == params
+def test_resolved_settings_of_a_stage_read_back_equal(tmp_path: Path) -> None:
+    params = resolve({"experiments": {"e": {"training": {"optimiser": {"kind": "sgd", "rate": 1e-7}}}, "f": {}}})
+    write_resolved(tmp_path / "params.resolved.yaml", params, "experiments.e", "predict")
+    found = read_params(tmp_path / "params.resolved.yaml")
+    assert resolve(found).experiments == {"e": params.experiments["e"]}
+    assert found["predict"] == plain(params.predict)
+    assert list(found) == ["experiments", "predict"]
 
 
 def test_schema_for_editors_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "schema"]) == 0
     told = capsys.readouterr().out
     command = f"elektronn config schema > {SCHEMA.relative_to(ROOT)}"
-    assert SCHEMA.is_file() and SCHEMA.read_text(encoding="utf-8") == told, (
-        f"the settings have changed; run `{command}`"
-    )
+    kept = SCHEMA.read_text(encoding="utf-8") if SCHEMA.is_file() else ""
+    assert kept == told, f"the settings have changed; run `{command}`"
 
 
 def test_schema_accepts_our_parameter_file_and_refuses_an_unknown_key() -> None:

@@ -52,6 +52,7 @@ TRAIN = (
     "train tiny --train a data/a.h5:raw data/labels/a.h5 --valid b data/b.h5:raw data/labels/b.h5"
     " --model data/model/model.safetensors --state data/state --params params.yaml"
 )
+TRAIN_OTHER = TRAIN.replace("model.safetensors", "other.safetensors")
 PREDICT = "predict data/a.h5:raw data/predicted/a.zarr --model data/model/model.safetensors --params params.yaml"
 EVALUATE = "evaluate data/predicted/a.zarr data/labels/a.h5 --json data/report/metrics.json"
 VOLUME = "volume a data/cards/a.json --image data/a.h5:raw --labels data/a.h5:ids"
