@@ -43,7 +43,6 @@ def run(given: argparse.Namespace) -> None:
     for text in report.warnings:
         display.warn(text)
     said = report.verdict.sentence if report.verdict else "contents were not compared (check.enabled: false)"
-    display.line(f"{given.name or given.image}: {said}")
     if not report.ok:
         # never over an earlier picture, which belongs to the verdict that stays beside it
         kept = Path(given.log).with_suffix(".png") if given.log else given.picture
@@ -52,6 +51,7 @@ def run(given: argparse.Namespace) -> None:
         if kept is not None:
             _draw(report, kept)
         raise CheckFailed(f"{given.name or given.image}: {report.complaint}" + (f"; picture: {kept}" if kept else ""))
+    display.line(f"{given.name or given.image}: {said}")
     if given.json:
         facts = {"volume": given.name or str(given.image), **report.plain(), "settings": plain(params.check)}
         write_json(given.json, facts | ({"picture": given.picture.name} if given.picture else {}))
