@@ -154,3 +154,122 @@ def _named(letter: str, reach: Reach, wanted: int) -> int:
         return reach.input_at_most(wanted)
     except GeometryError as error:
         raise GeometryError(f"along {letter}: {error}") from None
+
+
+LARGEST = 4999
+"""Upper limit of a chosen input size along one axis, voxels; taken when none is wanted."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Convolutions and poolings along one axis, with what each layer makes of a size.
+
+    With max-fragment pooling (``fragments``) a layer pools at every phase, which needs a convolution output of
+    ``p − 1`` more than a multiple of ``p`` (any ``p``), and costs no resolution. Going back from ``m ≥ 1`` outputs of
+    the last layer, its convolution had ``m·p`` (``m·p + p − 1`` with fragments), so valid inputs are
+    ``smallest + n·S``.
+
+    Attributes:
+        kernels, pools: per layer.
+        fragments: per layer, whether it pools fragments; empty for none.
+    """
+
+    kernels: tuple[int, ...]
+    pools: tuple[int, ...]
+    fragments: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.kernels), len(self.pools), len(self._fragments)}
+        if len(lengths) > 1 or not self.kernels:
+            raise GeometryError(
+                f"{len(self.kernels)} kernels, {len(self.pools)} pools and {len(self._fragments)} fragment flags; "
+                "write one of each per layer, at least one layer"
+            )
+
+    @property
+    def reach(self) -> Reach:
+        """Field of view and stride of the last layer."""
+        return Reach.of(self.kernels, self.pools)
+
+    @property
+    def smallest(self) -> int:
+        """Smallest valid input, voxels.
+
+        Example:
+            >>> Stack((4, 3), (2, 3), (True, True)).smallest
+            18
+        """
+        size = 1
+        for kernel, pool, fragment in reversed([*zip(self.kernels, self.pools, self._fragments)]):
+            size = size * pool + (pool - 1 if fragment else 0) + kernel - 1
+        return size
+
+    @property
+    def _fragments(self) -> tuple[bool, ...]:
+        return self.fragments or (False,) * len(self.kernels)
+
+    def is_valid(self, size: int) -> bool:
+        """Whether the layers can take an input of ``size`` without remainder."""
+        return size >= self.smallest and (size - self.smallest) % self.reach.stride == 0
+
+    def valid_inputs(self, up_to: int = LARGEST) -> range:
+        """All valid input sizes not above ``up_to``."""
+        return range(self.smallest, up_to + 1, self.reach.stride)
+
+    def choose(self, wanted: int | None) -> tuple[int, str]:
+        """Valid input for a wanted size and why it is another one (empty if it is not).
+
+        Example:
+            >>> Stack((4, 3), (2, 1)).choose(22)
+            (21, 'size not possible')
+        """
+        if wanted is not None and wanted < self.smallest:
+            return self.smallest, "size too small"
+        size = self.valid_inputs(LARGEST if wanted is None else min(wanted, LARGEST))[-1]
+        return size, "" if size == wanted or wanted is None else "size not possible"
+
+    def for_output(self, wanted: int) -> int:
+        """Valid input whose last convolution has ``wanted`` outputs, before pooling.
+
+        Raises:
+            GeometryError: no input has; names the two nearest output sizes.
+        """
+        pool, fragment = self.pools[-1], self._fragments[-1]
+        remainder = pool - 1 if fragment else 0
+        outputs, rest = divmod(wanted - remainder, pool)
+        if rest or outputs < 1:
+            near = sorted({max(outputs, 1) * pool + remainder, (outputs + 1) * pool + remainder})
+            raise GeometryError(
+                f"no input gives {wanted} outputs of the last layer; possible are {near[0]}, {near[-1]}"
+            )
+        return self.smallest + (outputs - 1) * self.reach.stride
+
+    def sizes(self, size: int) -> list[tuple[int, int]]:
+        """Per layer, the size after the convolution and after the pooling (of one fragment).
+
+        Raises:
+            GeometryError: ``size`` is not valid.
+        """
+        if not self.is_valid(size):
+            near = self.choose(size)[0]
+            raise GeometryError(
+                f"input of {size} voxels does not fit the layers; valid near it are {near}, {near + self.reach.stride}"
+            )
+        rows = []
+        for kernel, pool in zip(self.kernels, self.pools):
+            convolved = size - kernel + 1
+            size = convolved // pool
+            rows.append((convolved, size))
+        return rows
+
+    def reaches(self) -> list[Reach]:
+        """Reach of a unit after each layer, its pooling included."""
+        return [Reach.of(self.kernels[: i + 1], self.pools[: i + 1]) for i in range(len(self.kernels))]
+
+    @property
+    def fragment_stride(self) -> int:
+        """Product of the poolings done with fragments: that many times finer is the assembled output."""
+        stride = 1
+        for pool, fragment in zip(self.pools, self._fragments):
+            stride *= pool if fragment else 1
+        return stride
