@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from elektronn.axes import Size
+from elektronn.errors import GeometryError
 from elektronn.network.document import Document, geometry, layers
-from elektronn.network.layers import Convolution
+from elektronn.network.layers import Convolution, Perceptron, Recurrent, module_of
 
 
 class Network(nn.Module):
@@ -22,7 +23,7 @@ class Network(nn.Module):
         super().__init__()
         self.document = document
         self.geometry = geometry(document)
-        self.layers = nn.ModuleDict({layer.name: Convolution(layer) for layer in layers(document)})
+        self.layers = nn.ModuleDict({layer.name: module_of(layer) for layer in layers(document)})
 
     def forward(self, x: Tensor) -> Tensor:
         """Image ``(b, c, z, y, x)`` float in [0, 1] → class scores before softmax ``(b, classes, z', y', x')``.
@@ -32,18 +33,28 @@ class Network(nn.Module):
         return self._run(x, dense=False)
 
     def dense(self, x: Tensor) -> Tensor:
-        """The same at every voxel where the field of view fits: ``z' = z − field.z + 1`` and so on."""
+        """The same at every voxel where the field of view fits: ``z' = z − field.z + 1`` and so on.
+
+        Raises:
+            GeometryError: a node of the network mixes the whole input.
+        """
         return self._run(x, dense=True)
 
     def _run(self, x: Tensor, dense: bool) -> Tensor:
         values: dict[str, Tensor] = {self.document.nodes[0].name: x}
         dilation = Size(1, 1, 1)
         for node in self.document.nodes[1:]:
-            layer = self.layers[node.name]
-            assert isinstance(layer, Convolution)
-            source = values.pop(node.parents[0])
-            values[node.name] = layer.dense(source, dilation) if dense else layer(source)
-            dilation = Size(*(a * b for a, b in zip(dilation, layer.layer.pool)))
+            layer, source = self.layers[node.name], values.pop(node.parents[0])
+            if not dense:
+                values[node.name] = layer(source)
+            elif isinstance(layer, Convolution):
+                values[node.name] = layer.dense(source, dilation)
+                dilation = Size(*(a * b for a, b in zip(dilation, layer.layer.pool)))
+            else:
+                raise GeometryError(
+                    f"layer '{node.name}' is fully connected to the whole input, so there is no dense prediction; "
+                    "use --strided for the plain output"
+                )
         return values[self.document.nodes[-1].name]
 
 
@@ -60,6 +71,6 @@ def build(document: Document, seed: int | None = None) -> Network:
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
         for layer in network.layers.values():
-            assert isinstance(layer, Convolution)
+            assert isinstance(layer, Convolution | Perceptron | Recurrent)
             layer.initialise(generator)
     return network

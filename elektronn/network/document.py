@@ -9,10 +9,31 @@ from typing import Any, Literal
 from elektronn.axes import Size
 from elektronn.errors import ConfigError
 from elektronn.geometry import Geometry
-from elektronn.registry import lookup
+from elektronn.registry import lookup, nearest
 from elektronn.settings import Positive, Settings, Triple, checked
 
-Activation = Literal["relu", "tanh", "sigmoid", "abs", "linear"]
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "abs", "linear")
+"""Names of activations; besides them ``maxout K``, the largest of every K neighbouring features."""
+
+Pooling = Literal["max", "maxabs"]
+
+
+def maxout_of(activation: str) -> int:
+    """K of ``maxout K``; 1 for every other activation.
+
+    Raises:
+        ConfigError: neither a known name nor ``maxout`` with a whole number of 1 or more.
+
+    Example:
+        >>> maxout_of("maxout 2"), maxout_of("tanh")
+        (2, 1)
+    """
+    if activation in ACTIVATIONS:
+        return 1
+    word, _, number = activation.partition(" ")
+    if word == "maxout" and number.isdecimal() and int(number) >= 1:
+        return int(number)
+    raise ConfigError(f"activation '{activation}': {nearest(activation, (*ACTIVATIONS, 'maxout 2'))}")
 
 
 class NetworkSettings(Settings):
@@ -24,8 +45,10 @@ class NetworkSettings(Settings):
     """Pooling factor per layer, zyx."""
     features: tuple[Positive, ...] = (10, 20, 40, 40, 40)
     """Feature maps per layer; the output layer is added."""
-    activation: Activation = "relu"
-    """Activation of all layers but the output."""
+    activation: str | tuple[str, ...] = "relu"
+    """Activation of all layers but the output (relu, tanh, sigmoid, abs, linear, maxout K), or one per layer."""
+    pooling: Pooling | tuple[Pooling, ...] = "max"
+    """``max``, or ``maxabs``: the value of largest magnitude with its sign; or one per layer."""
     classes: Positive = 2
     """Number of classes; class 1 is the boundary."""
     patch: Triple = (7, 127, 127)
@@ -37,7 +60,26 @@ class NetworkSettings(Settings):
         if len(set(lengths.values())) > 1 or not self.features:
             said = ", ".join(f"{name} has {n}" for name, n in lengths.items())
             raise ValueError(f"write one entry per layer in each list: {said}")
+        for name, given in (("activation", self.activation), ("pooling", self.pooling)):
+            if isinstance(given, tuple) and len(given) != len(self.features):
+                raise ValueError(
+                    f"{name} has {len(given)} entries for {len(self.features)} layers; write one per layer"
+                )
+        for i, (activation, features) in enumerate(zip(self.per_layer(self.activation), self.features), 1):
+            if features % _maxout(activation):
+                raise ValueError(f"layer {i}: {activation} needs a multiple of that many features, not {features}")
         return self
+
+    def per_layer(self, given: str | tuple[str, ...]) -> tuple[str, ...]:
+        """One entry per layer, the only one repeated."""
+        return given if isinstance(given, tuple) else (given,) * len(self.features)
+
+
+def _maxout(activation: str) -> int:
+    try:
+        return maxout_of(activation)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 class Node(Settings):
@@ -62,41 +104,122 @@ class Document(Settings):
     @property
     def classes(self) -> int:
         """Features of the output node."""
-        return int(self.nodes[-1].arguments["features"])
+        return layers(self)[-1].features
+
+    @property
+    def is_dense_capable(self) -> bool:
+        """Whether every output sees a field of view of its own: no node mixes the whole input."""
+        return all(isinstance(layer, ConvLayer) for layer in layers(self))
 
 
 @dataclass(frozen=True)
-class Layer:
-    """What one node does to sizes and what it costs.
+class ConvLayer:
+    """A valid convolution, pooling, bias and activation, in this order.
 
     Attributes:
         name: the node's name.
         kernel, pool: zyx.
-        features_in, features: feature maps before and after.
-        weights: number of trained numbers, biases included.
+        features_in: feature maps before.
+        maps: kernels; ``maxout K`` makes one feature of every K of them.
+        activation, pooling: by name.
     """
 
     name: str
     kernel: Size
     pool: Size
     features_in: int
-    features: int
+    maps: int
     activation: str
+    pooling: Pooling = "max"
+
+    @property
+    def features(self) -> int:
+        """Feature maps after."""
+        return self.maps // maxout_of(self.activation)
 
     @property
     def weights(self) -> int:
         """Number of trained numbers, biases included."""
-        return self.features * (self.features_in * self.kernel.voxels + 1)
+        return self.maps * (self.features_in * self.kernel.voxels + 1)
 
 
-def _convolution(node: Node, features_in: int) -> Layer:
+@dataclass(frozen=True)
+class PerceptronLayer:
+    """A fully connected layer on everything that one example has: features × z × y × x, in this order.
+
+    Attributes:
+        name: the node's name.
+        inputs: numbers per example before; ``units``: after.
+        activation: by name.
+    """
+
+    name: str
+    inputs: int
+    units: int
+    activation: str
+
+    @property
+    def features(self) -> int:
+        """Features after; one voxel is left of the image."""
+        return self.units // maxout_of(self.activation)
+
+    @property
+    def weights(self) -> int:
+        """Number of trained numbers, biases included."""
+        return self.units * (self.inputs + 1)
+
+
+@dataclass(frozen=True)
+class RecurrentLayer:
+    """``h_t = act(x_t W + h_(t−1) V + b)`` along the first spatial axis, which is time; the last h goes on.
+
+    Attributes:
+        name: the node's name.
+        inputs: features per time step; ``units``: of the state h.
+        activation: by name.
+    """
+
+    name: str
+    inputs: int
+    units: int
+    activation: str
+
+    @property
+    def features(self) -> int:
+        """Features after."""
+        return self.units
+
+    @property
+    def weights(self) -> int:
+        """Number of trained numbers, with bias and first state."""
+        return self.units * (self.inputs + self.units + 2)
+
+
+Layer = ConvLayer | PerceptronLayer | RecurrentLayer
+
+
+def _convolution(node: Node, features_in: int) -> ConvLayer:
     said = node.arguments
-    return Layer(
-        node.name, Size(*said["kernel"]), Size(*said["pool"]), features_in, said["features"], said["activation"]
+    kernel, pool = Size(*said["kernel"]), Size(*said["pool"])
+    return ConvLayer(
+        node.name, kernel, pool, features_in, said["features"], said["activation"], said.get("pooling", "max")
     )
 
 
-KINDS: Mapping[str, Callable[[Node, int], Layer]] = {"conv": _convolution}
+def _perceptron(node: Node, features_in: int) -> PerceptronLayer:
+    said = node.arguments
+    return PerceptronLayer(node.name, said["inputs"], said["units"], said["activation"])
+
+
+def _recurrent(node: Node, features_in: int) -> RecurrentLayer:
+    return RecurrentLayer(node.name, features_in, node.arguments["units"], node.arguments["activation"])
+
+
+KINDS: Mapping[str, Callable[[Node, int], Layer]] = {
+    "conv": _convolution,
+    "perceptron": _perceptron,
+    "recurrent": _recurrent,
+}
 """Node kind → what it does to sizes (the torch side stands in ``network.layers``)."""
 
 
@@ -108,16 +231,20 @@ def chain(settings: NetworkSettings, channels: int = 1) -> Document:
         ['input', 'conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'output']
     """
     nodes = [Node(kind="input", name="input", arguments={"channels": channels})]
-    rows = [*zip(settings.kernels, settings.pools, settings.features)]
-    for i, (kernel, pool, features) in enumerate(rows, 1):
-        nodes.append(_conv(f"conv{i}", nodes[-1].name, kernel, pool, features, settings.activation))
-    nodes.append(_conv("output", nodes[-1].name, (1, 1, 1), (1, 1, 1), settings.classes, "linear"))
+    styles = zip(settings.per_layer(settings.activation), settings.per_layer(settings.pooling))
+    rows = [*zip(settings.kernels, settings.pools, settings.features, styles)]
+    for i, (kernel, pool, features, (activation, pooling)) in enumerate(rows, 1):
+        nodes.append(conv_node(f"conv{i}", nodes[-1].name, kernel, pool, features, activation, pooling))
+    nodes.append(conv_node("output", nodes[-1].name, (1, 1, 1), (1, 1, 1), settings.classes, "linear"))
     return Document(nodes=tuple(nodes))
 
 
-def _conv(name: str, parent: str, kernel: Triple, pool: Triple, features: int, activation: str) -> Node:
+def conv_node(
+    name: str, parent: str, kernel: Triple, pool: Triple, features: int, activation: str, pooling: str = "max"
+) -> Node:
+    """A convolution node; kernel and pool zyx."""
     said = {"kernel": list(kernel), "pool": list(pool), "features": features, "activation": activation}
-    return Node(kind="conv", name=name, parents=(parent,), arguments=said)
+    return Node(kind="conv", name=name, parents=(parent,), arguments=said | {"pooling": pooling})
 
 
 def layers(document: Document) -> list[Layer]:
@@ -138,13 +265,13 @@ def layers(document: Document) -> list[Layer]:
 
 
 def geometry(document: Document) -> Geometry:
-    """Field of view, stride and offset of the whole network.
+    """Field of view, stride and offset of the convolutions.
 
     Example:
         >>> geometry(chain(NetworkSettings())).field
         Size(z=5, y=31, x=31)
     """
-    rows = layers(document)
+    rows = [row for row in layers(document) if isinstance(row, ConvLayer)]
     return Geometry.of([row.kernel for row in rows], [row.pool for row in rows])
 
 
@@ -157,19 +284,16 @@ def table(document: Document, patch: Size) -> list[dict[str, Any]]:
     """
     size, rows = patch, []
     for layer in layers(document):
-        conv = Size(*(n - k + 1 for n, k in zip(size, layer.kernel)))
-        size = Size(*(n // p for n, p in zip(conv, layer.pool)))
-        operations = conv.voxels * layer.features * layer.features_in * layer.kernel.voxels
-        rows.append(
-            {
-                "layer": layer.name,
-                "kernel": str(layer.kernel),
-                "pool": str(layer.pool),
-                "features": layer.features,
-                "activation": layer.activation,
-                "size": str(size),
-                "parameters": layer.weights,
-                "multiply_adds": operations,
-            }
-        )
+        row: dict[str, Any] = {"layer": layer.name, "kernel": "", "pool": "", "features": layer.features}
+        if isinstance(layer, ConvLayer):
+            conv = Size(*(n - k + 1 for n, k in zip(size, layer.kernel)))
+            size = Size(*(n // p for n, p in zip(conv, layer.pool)))
+            row |= {"kernel": str(layer.kernel), "pool": str(layer.pool)}
+            operations = conv.voxels * layer.maps * layer.features_in * layer.kernel.voxels
+        else:
+            steps = size.z if isinstance(layer, RecurrentLayer) else 1
+            operations = steps * layer.weights
+            size = Size(1, 1, 1)
+        row |= {"activation": layer.activation, "size": str(size), "parameters": layer.weights}
+        rows.append(row | {"multiply_adds": operations})
     return rows

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elektronn.axes import Size
-from elektronn.network.document import Layer
+from elektronn.errors import GeometryError
+from elektronn.network.document import ConvLayer, Layer, PerceptronLayer, RecurrentLayer, maxout_of
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -21,6 +22,14 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 ONE = Size(1, 1, 1)
+
+
+def activation_of(name: str) -> Callable[[Tensor], Tensor]:
+    """The function of an activation's name; ``maxout K`` makes one feature (axis 1) of every K."""
+    k = maxout_of(name)
+    if name.startswith("maxout"):
+        return lambda x: x.reshape(x.shape[0], x.shape[1] // k, k, *x.shape[2:]).amax(2)
+    return ACTIVATIONS[name]
 
 
 def folded(x: Tensor) -> Tensor:
@@ -89,39 +98,132 @@ def pool_dense(x: Tensor, pool: Size, dilation: Size) -> Tensor:
     return x
 
 
-class Convolution(nn.Module):
-    """Valid convolution, max pooling, bias, activation, in this order.
+def largest_magnitude(pool: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Pooling by largest magnitude, sign kept; of equal magnitudes the positive value. ``pool`` takes maxima."""
+    high, low = pool(x), -pool(-x)
+    return torch.where(high >= -low, high, low)
 
-    For max pooling the order of pooling and bias does not matter, so the bias is added by the convolution.
+
+class Convolution(nn.Module):
+    """Valid convolution, pooling, bias, activation, in this order.
+
+    For maxima the order of pooling and bias does not matter, so the bias is added by the convolution; for the
+    largest magnitude it does.
 
     Attributes:
-        weight: ``(features, features_in, kz, ky, kx)``.
-        bias: ``(features,)``.
+        weight: ``(maps, features_in, kz, ky, kx)``.
+        bias: ``(maps,)``.
     """
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: ConvLayer) -> None:
         super().__init__()
         self.layer = layer
-        self.weight = nn.Parameter(torch.empty(layer.features, layer.features_in, *layer.kernel))
-        self.bias = nn.Parameter(torch.zeros(layer.features))
-        self.activation = ACTIVATIONS[layer.activation]
+        self.weight = nn.Parameter(torch.empty(layer.maps, layer.features_in, *layer.kernel))
+        self.bias = nn.Parameter(torch.zeros(layer.maps))
+        self.activation = activation_of(layer.activation)
 
     def initialise(self, generator: torch.Generator) -> None:
         """He et al. 2015: normal weights of standard deviation sqrt(2 / inputs), zero bias."""
         inputs = self.layer.features_in * self.layer.kernel.voxels
-        gain = 2.0 if self.layer.activation == "relu" else 1.0
-        with torch.no_grad():
-            self.weight.normal_(0.0, math.sqrt(gain / inputs), generator=generator)
-            self.bias.zero_()
+        _initialise(self.weight, self.bias, inputs, self.layer.activation, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, features_in, z, y, x)`` → ``(b, features, z', y', x')``, strided."""
-        return self.activation(pool_strided(self._convolve(x, ONE), self.layer.pool))
+        return self._run(x, ONE, lambda maps: pool_strided(maps, self.layer.pool))
 
     def dense(self, x: Tensor, dilation: Size) -> Tensor:
         """The same for every position: taps ``dilation`` apart, pooling with stride 1."""
-        return self.activation(pool_dense(self._convolve(x, dilation), self.layer.pool, dilation))
+        return self._run(x, dilation, lambda maps: pool_dense(maps, self.layer.pool, dilation))
 
-    def _convolve(self, x: Tensor, dilation: Size) -> Tensor:
+    def _run(self, x: Tensor, dilation: Size, pool: Callable[[Tensor], Tensor]) -> Tensor:
+        if self.layer.pooling == "max":
+            return self.activation(pool(self._convolve(x, self.bias, dilation)))
+        pooled = largest_magnitude(pool, self._convolve(x, torch.zeros_like(self.bias), dilation))
+        return self.activation(pooled + self.bias[:, None, None, None])
+
+    def _convolve(self, x: Tensor, bias: Tensor, dilation: Size) -> Tensor:
         on_cpu = x.device.type == "cpu" and x.dtype != torch.float64
-        return (convolve if on_cpu else convolve_plainly)(x, self.weight, self.bias, dilation)
+        return (convolve if on_cpu else convolve_plainly)(x, self.weight, bias, dilation)
+
+
+class Perceptron(nn.Module):
+    """A fully connected layer; one voxel is left of the image.
+
+    Attributes:
+        weight: ``(units, inputs)``, inputs in the order features, z, y, x.
+        bias: ``(units,)``.
+    """
+
+    def __init__(self, layer: PerceptronLayer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = nn.Parameter(torch.empty(layer.units, layer.inputs))
+        self.bias = nn.Parameter(torch.zeros(layer.units))
+        self.activation = activation_of(layer.activation)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """As a convolution."""
+        _initialise(self.weight, self.bias, self.layer.inputs, self.layer.activation, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(b, c, z, y, x)`` → ``(b, features, 1, 1, 1)``.
+
+        Raises:
+            GeometryError: the input has another size than the one that the layer was made for.
+        """
+        flat = x.flatten(1)
+        if flat.shape[1] != self.layer.inputs:
+            raise GeometryError(
+                f"layer '{self.layer.name}' takes {self.layer.inputs} numbers, an input of this size gives "
+                f"{flat.shape[1]}; give inputs of the size that the network was made for"
+            )
+        return self.activation(F.linear(flat, self.weight, self.bias))[..., None, None, None]
+
+
+class Recurrent(nn.Module):
+    """A simple recurrent layer along axis z, which is time.
+
+    Attributes:
+        weight: ``(units, inputs)``; ``recurrence``: ``(units, units)``; ``bias``, ``first``: ``(units,)``.
+    """
+
+    def __init__(self, layer: RecurrentLayer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = nn.Parameter(torch.empty(layer.units, layer.inputs))
+        self.recurrence = nn.Parameter(torch.empty(layer.units, layer.units))
+        self.bias = nn.Parameter(torch.zeros(layer.units))
+        self.first = nn.Parameter(torch.zeros(layer.units))
+        self.activation = activation_of(layer.activation)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Input weights as a perceptron's; the recurrence is scaled to a largest singular value of 1."""
+        _initialise(self.weight, self.bias, self.layer.inputs, self.layer.activation, generator)
+        with torch.no_grad():
+            drawn = torch.rand(self.recurrence.shape, generator=generator) * 2 - 1
+            self.recurrence.copy_(drawn / torch.linalg.matrix_norm(drawn, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(b, inputs, time, 1, 1)`` → ``(b, units, 1, 1, 1)``, the last state."""
+        state = self.first.expand(x.shape[0], -1)
+        for step in x[:, :, :, 0, 0].unbind(2):
+            state = self.activation(F.linear(step, self.weight, self.bias) + F.linear(state, self.recurrence))
+        return state[..., None, None, None]
+
+
+def _initialise(weight: Tensor, bias: Tensor, inputs: int, activation: str, generator: torch.Generator) -> None:
+    gain = 2.0 if activation == "relu" else 1.0
+    with torch.no_grad():
+        weight.normal_(0.0, math.sqrt(gain / inputs), generator=generator)
+        bias.zero_()
+
+
+def module_of(layer: Layer) -> Convolution | Perceptron | Recurrent:
+    """The torch module of a layer."""
+    match layer:
+        case ConvLayer():
+            return Convolution(layer)
+        case PerceptronLayer():
+            return Perceptron(layer)
+        case RecurrentLayer():
+            return Recurrent(layer)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from elektronn.axes import Size
 from elektronn.errors import GeometryError
 from elektronn.geometry import Geometry
-from elektronn.network.document import Layer
+from elektronn.network.document import ConvLayer, Layer
 
 MEASURED_OVERHEAD = 1.15
 """Peak memory over the closed form below, measured at most 1.09 (benchmarks/network.py)."""
@@ -17,10 +17,10 @@ def bytes_of(layers: Sequence[Layer], geometry: Geometry, tile: Size) -> int:
     """Memory of the largest pair of neighbouring activations for one output tile (zyx), bytes."""
     size = Size(*(n + f - 1 for n, f in zip(tile, geometry.field)))
     dilation, largest, before = Size(1, 1, 1), 0, 0
-    for layer in layers:
+    for layer in (layer for layer in layers if isinstance(layer, ConvLayer)):
         taps = layer.kernel.z * layer.features_in * size.voxels if layer.kernel.z > 1 else 0
         size = Size(*(n - (k - 1) * d for n, k, d in zip(size, layer.kernel, dilation)))
-        after = layer.features * size.voxels
+        after = layer.maps * size.voxels
         largest, before = max(largest, before + taps + after), after
         size = Size(*(n - (p - 1) * d for n, p, d in zip(size, layer.pool, dilation)))
         dilation = Size(*(a * b for a, b in zip(dilation, layer.pool)))

@@ -28,8 +28,9 @@ ALLOWED = {
     "evaluation": f"{BASE} volumes",
     "report": f"{BASE} volumes",
     "config": f"{BASE} volumes sampling network training prediction evaluation report",
+    "legacy": f"{BASE} geometry network config",
     "workflow": f"{BASE} config volumes",
-    "cli": f"{BASE} geometry volumes sampling network training prediction evaluation report config workflow",
+    "cli": f"{BASE} geometry volumes sampling network training prediction evaluation report config legacy workflow",
     "__main__": "cli",
     "__init__": "",
 }

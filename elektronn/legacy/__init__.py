@@ -1,0 +1,1 @@
+"""Old Python configs and old parameter files, read without running them."""
