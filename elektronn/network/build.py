@@ -25,6 +25,11 @@ class Network(nn.Module):
         self.geometry = geometry(document)
         self.layers = nn.ModuleDict({layer.name: module_of(layer) for layer in layers(document)})
 
+    @property
+    def has_dropout(self) -> bool:
+        """Whether training draws masks."""
+        return any(isinstance(m, Convolution) and m.layer.dropout > 0 for m in self.layers.values())
+
     def forward(self, x: Tensor) -> Tensor:
         """Image ``(b, c, z, y, x)`` float in [0, 1] → class scores before softmax ``(b, classes, z', y', x')``.
 
@@ -58,8 +63,8 @@ class Network(nn.Module):
         return values[self.document.nodes[-1].name]
 
 
-def build(document: Document, seed: int | None = None) -> Network:
-    """Build a network; with ``seed`` its weights are drawn, the same on every machine and device.
+def build(document: Document, seed: int | None = None, scheme: str = "he") -> Network:
+    """Build a network; with ``seed`` its weights are drawn by ``scheme``, the same on every device.
 
     Example:
         >>> from elektronn.network.document import NetworkSettings, chain
@@ -72,5 +77,5 @@ def build(document: Document, seed: int | None = None) -> Network:
         generator = torch.Generator().manual_seed(seed)
         for layer in network.layers.values():
             assert isinstance(layer, Convolution | Perceptron | Recurrent)
-            layer.initialise(generator)
+            layer.initialise(generator, scheme)
     return network

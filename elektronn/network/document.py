@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from elektronn.axes import Size
 from elektronn.errors import ConfigError
 from elektronn.geometry import Geometry
 from elektronn.registry import lookup, nearest
-from elektronn.settings import Positive, Settings, Triple, checked
+from elektronn.settings import Field, Positive, Settings, Triple, checked
+
+T = TypeVar("T")
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "abs", "linear")
 """Names of activations; besides them ``maxout K``, the largest of every K neighbouring features."""
 
 Pooling = Literal["max", "maxabs"]
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def maxout_of(activation: str) -> int:
@@ -49,6 +52,10 @@ class NetworkSettings(Settings):
     """Activation of all layers but the output (relu, tanh, sigmoid, abs, linear, maxout K), or one per layer."""
     pooling: Pooling | tuple[Pooling, ...] = "max"
     """``max``, or ``maxabs``: the value of largest magnitude with its sign; or one per layer."""
+    dropout: Rate | tuple[Rate, ...] = 0.0
+    """Share of activations set to 0 in training, or one per layer; never in the output layer."""
+    initialisation: Literal["he", "elektronn1"] = "he"
+    """How weights are drawn: He et al. 2015, or as ELEKTRONN 1 did."""
     classes: Positive = 2
     """Number of classes; class 1 is the boundary."""
     patch: Triple = (7, 127, 127)
@@ -60,7 +67,7 @@ class NetworkSettings(Settings):
         if len(set(lengths.values())) > 1 or not self.features:
             said = ", ".join(f"{name} has {n}" for name, n in lengths.items())
             raise ValueError(f"write one entry per layer in each list: {said}")
-        for name, given in (("activation", self.activation), ("pooling", self.pooling)):
+        for name, given in (("activation", self.activation), ("pooling", self.pooling), ("dropout", self.dropout)):
             if isinstance(given, tuple) and len(given) != len(self.features):
                 raise ValueError(
                     f"{name} has {len(given)} entries for {len(self.features)} layers; write one per layer"
@@ -70,7 +77,7 @@ class NetworkSettings(Settings):
                 raise ValueError(f"layer {i}: {activation} needs a multiple of that many features, not {features}")
         return self
 
-    def per_layer(self, given: str | tuple[str, ...]) -> tuple[str, ...]:
+    def per_layer(self, given: T | tuple[T, ...]) -> tuple[T, ...]:
         """One entry per layer, the only one repeated."""
         return given if isinstance(given, tuple) else (given,) * len(self.features)
 
@@ -122,6 +129,7 @@ class ConvLayer:
         features_in: feature maps before.
         maps: kernels; ``maxout K`` makes one feature of every K of them.
         activation, pooling: by name.
+        dropout: share of activations set to 0 in training.
     """
 
     name: str
@@ -131,6 +139,7 @@ class ConvLayer:
     maps: int
     activation: str
     pooling: Pooling = "max"
+    dropout: float = 0.0
 
     @property
     def features(self) -> int:
@@ -201,9 +210,8 @@ Layer = ConvLayer | PerceptronLayer | RecurrentLayer
 def _convolution(node: Node, features_in: int) -> ConvLayer:
     said = node.arguments
     kernel, pool = Size(*said["kernel"]), Size(*said["pool"])
-    return ConvLayer(
-        node.name, kernel, pool, features_in, said["features"], said["activation"], said.get("pooling", "max")
-    )
+    style = said["activation"], said.get("pooling", "max"), said.get("dropout", 0.0)
+    return ConvLayer(node.name, kernel, pool, features_in, said["features"], *style)
 
 
 def _perceptron(node: Node, features_in: int) -> PerceptronLayer:
@@ -231,10 +239,11 @@ def chain(settings: NetworkSettings, channels: int = 1) -> Document:
         ['input', 'conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'output']
     """
     nodes = [Node(kind="input", name="input", arguments={"channels": channels})]
-    styles = zip(settings.per_layer(settings.activation), settings.per_layer(settings.pooling))
-    rows = [*zip(settings.kernels, settings.pools, settings.features, styles)]
-    for i, (kernel, pool, features, (activation, pooling)) in enumerate(rows, 1):
-        nodes.append(conv_node(f"conv{i}", nodes[-1].name, kernel, pool, features, activation, pooling))
+    styles = zip(*map(settings.per_layer, (settings.activation, settings.pooling, settings.dropout)))
+    rows = zip(settings.kernels, settings.pools, settings.features, styles)
+    for i, (kernel, pool, features, (activation, pooling, dropout)) in enumerate(rows, 1):
+        node = conv_node(f"conv{i}", nodes[-1].name, kernel, pool, features, str(activation), str(pooling))
+        nodes.append(node.model_copy(update={"arguments": node.arguments | {"dropout": dropout}}))
     nodes.append(conv_node("output", nodes[-1].name, (1, 1, 1), (1, 1, 1), settings.classes, "linear"))
     return Document(nodes=tuple(nodes))
 

@@ -122,10 +122,13 @@ class Convolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(layer.maps))
         self.activation = activation_of(layer.activation)
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """He et al. 2015: normal weights of standard deviation sqrt(2 / inputs), zero bias."""
-        inputs = self.layer.features_in * self.layer.kernel.voxels
-        _initialise(self.weight, self.bias, inputs, self.layer.activation, generator)
+    def initialise(self, generator: torch.Generator, scheme: str) -> None:
+        """Draw weight and bias; see :func:`draw`."""
+        kernel = self.layer.kernel.voxels
+        outputs = self.layer.maps * kernel // self.layer.pool.voxels
+        draw(
+            self.weight, self.bias, (self.layer.features_in * kernel, outputs), self.layer.activation, generator, scheme
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, features_in, z, y, x)`` → ``(b, features, z', y', x')``, strided."""
@@ -136,9 +139,12 @@ class Convolution(nn.Module):
         return self._run(x, dilation, lambda maps: pool_dense(maps, self.layer.pool, dilation))
 
     def _run(self, x: Tensor, dilation: Size, pool: Callable[[Tensor], Tensor]) -> Tensor:
-        if self.layer.pooling == "max":
+        drops = self.training and self.layer.dropout > 0
+        if self.layer.pooling == "max" and not drops:
             return self.activation(pool(self._convolve(x, self.bias, dilation)))
-        pooled = largest_magnitude(pool, self._convolve(x, torch.zeros_like(self.bias), dilation))
+        maps = self._convolve(x, torch.zeros_like(self.bias), dilation)
+        pooled = pool(maps) if self.layer.pooling == "max" else largest_magnitude(pool, maps)
+        pooled = F.dropout(pooled, self.layer.dropout, drops)
         return self.activation(pooled + self.bias[:, None, None, None])
 
     def _convolve(self, x: Tensor, bias: Tensor, dilation: Size) -> Tensor:
@@ -161,9 +167,10 @@ class Perceptron(nn.Module):
         self.bias = nn.Parameter(torch.zeros(layer.units))
         self.activation = activation_of(layer.activation)
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """As a convolution."""
-        _initialise(self.weight, self.bias, self.layer.inputs, self.layer.activation, generator)
+    def initialise(self, generator: torch.Generator, scheme: str) -> None:
+        """Draw weight and bias; see :func:`draw`."""
+        sizes = (self.layer.inputs, self.layer.units)
+        draw(self.weight, self.bias, sizes, self.layer.activation, generator, scheme)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, c, z, y, x)`` → ``(b, features, 1, 1, 1)``.
@@ -196,9 +203,10 @@ class Recurrent(nn.Module):
         self.first = nn.Parameter(torch.zeros(layer.units))
         self.activation = activation_of(layer.activation)
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialise(self, generator: torch.Generator, scheme: str) -> None:
         """Input weights as a perceptron's; the recurrence is scaled to a largest singular value of 1."""
-        _initialise(self.weight, self.bias, self.layer.inputs, self.layer.activation, generator)
+        sizes = (self.layer.inputs, self.layer.units)
+        draw(self.weight, self.bias, sizes, self.layer.activation, generator, scheme)
         with torch.no_grad():
             drawn = torch.rand(self.recurrence.shape, generator=generator) * 2 - 1
             self.recurrence.copy_(drawn / torch.linalg.matrix_norm(drawn, 2))
@@ -211,11 +219,42 @@ class Recurrent(nn.Module):
         return state[..., None, None, None]
 
 
-def _initialise(weight: Tensor, bias: Tensor, inputs: int, activation: str, generator: torch.Generator) -> None:
-    gain = 2.0 if activation == "relu" else 1.0
+def draw(
+    weight: Tensor,
+    bias: Tensor,
+    sizes: tuple[int, int],
+    activation: str,
+    generator: torch.Generator,
+    scheme: str,
+) -> None:
+    """Fill weight and bias in place.
+
+    ``he`` (He et al. 2015): normal weights of standard deviation sqrt(2 / inputs) for relu, sqrt(1 / inputs) else; zero
+    bias. ``elektronn1``: with s = sqrt(2 / (inputs + outputs)), normal of deviation s for convolutions, uniform in ± s
+    for perceptrons; bias 1 / kernel voxels (convolution) or 1 (perceptron) for relu, 0.5 for sigmoid, else ± 1e-6.
+
+    Args:
+        weight, bias: of one layer.
+        sizes: inputs and outputs of one unit; a pooling divides the outputs.
+        activation: by name.
+        generator: of all draws, on the CPU.
+        scheme: ``he`` or ``elektronn1``.
+    """
+    inputs, outputs = sizes
     with torch.no_grad():
-        weight.normal_(0.0, math.sqrt(gain / inputs), generator=generator)
-        bias.zero_()
+        if scheme == "he":
+            weight.normal_(0.0, math.sqrt((2.0 if activation == "relu" else 1.0) / inputs), generator=generator)
+            bias.zero_()
+            return
+        bound, is_conv = math.sqrt(2 / (inputs + outputs)), weight.ndim > 2
+        if is_conv:
+            weight.normal_(0.0, bound, generator=generator)
+        else:
+            weight.uniform_(-bound, bound, generator=generator)
+        if activation in ("relu", "sigmoid"):
+            bias.fill_(0.5 if activation == "sigmoid" else 1 / math.prod(weight.shape[2:]))
+        else:
+            bias.uniform_(-1e-6, 1e-6, generator=generator)
 
 
 def module_of(layer: Layer) -> Convolution | Perceptron | Recurrent:

@@ -47,6 +47,17 @@ class Cosine(Settings):
     floor: Fraction = 0.01
 
 
+class Loss(Settings):
+    """Negative log-likelihood of the labels."""
+
+    class_weights: tuple[NonNegative, ...] | None = None
+    """Importance of each class; multiplies the loss, so it changes the effective learning rate."""
+    propagate: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    """Where there is no label and a class is more likely than this, take it as the label; for trained networks only."""
+    epsilon: Annotated[float, Field(ge=0, le=0.01)] = 0.0
+    """Added to probabilities inside the logarithm; ELEKTRONN 1 used 1.0e-6."""
+
+
 class TrainingSettings(Settings):
     """How a network is trained."""
 
@@ -58,6 +69,7 @@ class TrainingSettings(Settings):
     """Stop after this time even if steps are left; such a run is not reproducible."""
     optimiser: Annotated[Sgd | Adam, Field(discriminator="kind")] = Adam()
     schedule: Annotated[Exponential | Cosine, Field(discriminator="kind")] = Cosine()
+    loss: Loss = Loss()
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     """Arithmetic of the step; tf32 and bf16 are faster on GPUs that have them, weights stay float32."""
     device: str = "auto"

@@ -85,7 +85,7 @@ def train(
     _refuse_other_run(outputs.model, made_from)
     with locked(outputs.state):
         backups = Backups(outputs.state)
-        task = Task(build(document, training.seed), patch, cubes, checks, made_from)
+        task = Task(build(document, training.seed, network.initialisation), patch, cubes, checks, made_from)
         trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), listen)
         # only now that nothing stands in the way of the new run
         _set_aside(backups, made_from)

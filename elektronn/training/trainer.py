@@ -10,39 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from elektronn.axes import Size
-from elektronn.errors import CheckFailed, Stopped, StorageError, at
+from elektronn.errors import CheckFailed, ConfigError, Stopped, StorageError, at
 from elektronn.network.build import Network
 from elektronn.network.device import choose_device
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch, Sampler
 from elektronn.sampling.cubes import Cube
+from elektronn.sampling.draws import draws
 from elektronn.sampling.prefetch import Prefetch
 from elektronn.training.checkpoint import Backups, State, flatten, restore
 from elektronn.training.control import Listener, Mailbox, Preview, Row, Saved, Started, Stepped, Warned
+from elektronn.training.losses import nll
 from elektronn.training.optimisers import make_optimiser, rate_at
 from elektronn.training.settings import TrainingSettings
 
 FETCH_EVERY = 20
 """Steps between looks at the loss: on a GPU each look waits for the device."""
-
-
-def loss_of(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean negative log-likelihood over labelled outputs; 0 where none is labelled.
-
-    Args:
-        scores: ``(b, classes, z, y, x)``, before softmax.
-        labels: ``(b, z, y, x)`` int64, −1 = ignore.
-
-    Example:
-        >>> round(float(loss_of(torch.zeros(1, 2, 1, 1, 2), torch.tensor([[[[1, -1]]]]))), 4)
-        0.6931
-    """
-    total = F.cross_entropy(scores.float(), labels, ignore_index=-1, reduction="sum")
-    return total / (labels >= 0).sum().clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -81,6 +67,7 @@ class Trainer:
             self.device = choose_device(settings.device)
         self._prepare_arithmetic()
         self.network = task.network.to(self.device)
+        self.class_weights = self._class_weights()
         self.optimiser = make_optimiser(settings.optimiser, self.network.parameters())
         self.step = 0
         self.history: list[dict[str, float]] = []
@@ -101,6 +88,16 @@ class Trainer:
         torch.set_num_threads(self.settings.threads)
         reduced = self.settings.precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = reduced
+
+    def _class_weights(self) -> Tensor | None:
+        weights, classes = self.settings.loss.class_weights, self.network.document.classes
+        if weights is None:
+            return None
+        if len(weights) != classes:
+            raise ConfigError(
+                f"training.loss.class_weights: has {len(weights)} numbers for {classes} classes; write one per class"
+            )
+        return torch.tensor(weights, device=self.device)
 
     def run(self) -> None:
         """Train from the newest backup of this task, or from the start, to the last step.
@@ -165,13 +162,20 @@ class Trainer:
     def _update(self, batch: Batch) -> Tensor:
         image = torch.from_numpy(batch.image).to(self.device, non_blocking=True)
         labels = torch.from_numpy(batch.labels).to(self.device, torch.int64, non_blocking=True)
+        if self.network.has_dropout:
+            # the masks too are a function of seed and step, so that a resumed run draws the same
+            torch.manual_seed(int(draws(self.settings.seed, self.step, 0, "dropout").integers(2**62)))
         with self._autocast():
-            scores = self.network(image)
-        loss = loss_of(scores, labels)
+            scores = self.network.train()(image)
+        loss = self._loss(scores, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return loss
+
+    def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        said = self.settings.loss
+        return nll(scores, labels, class_weights=self.class_weights, propagate=said.propagate, epsilon=said.epsilon)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
@@ -186,16 +190,16 @@ class Trainer:
 
     def measure(self, source: str) -> tuple[float, float]:
         """Loss and share of wrong outputs on the monitor examples of ``train`` or ``valid``."""
-        sampler = self.watch[source]
+        sampler, network = self.watch[source], self.network.eval()
         rounds = -(-self.settings.monitor_examples // self.sampling.batch_size)
         loss = wrong = labelled = 0.0
         with torch.inference_mode(), self._autocast():
             for i in range(rounds):
                 batch = sampler.batch(i)
-                scores = self.network(torch.from_numpy(batch.image).to(self.device))
+                scores = network(torch.from_numpy(batch.image).to(self.device))
                 labels = torch.from_numpy(batch.labels).to(self.device, torch.int64)
                 count = float((labels >= 0).sum())
-                loss += float(loss_of(scores, labels)) * count
+                loss += float(self._loss(scores, labels)) * count
                 wrong += float(((scores.argmax(1) != labels) & (labels >= 0)).sum())
                 labelled += count
         return loss / max(labelled, 1), wrong / max(labelled, 1)
@@ -228,7 +232,7 @@ class Trainer:
         first = min(max(z - offset.z, 0), cube.size.z - field.z)
         block = np.asarray(cube.image[:, first : first + field.z], dtype=np.float32) * np.float32(cube.scale)
         with torch.inference_mode():
-            scores = self.network.dense(torch.from_numpy(block)[None].to(self.device))
+            scores = self.network.eval().dense(torch.from_numpy(block)[None].to(self.device))
         probability = torch.softmax(scores, 1)[0, 1, 0].cpu().numpy()
         spans = tuple(slice(o, o + n) for o, n in zip(offset[1:], probability.shape))
         section = first + offset.z - cube.origin.z

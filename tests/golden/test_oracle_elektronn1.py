@@ -14,6 +14,7 @@ import torch
 
 from elektronn.legacy.elektronn1 import convert
 from elektronn.network.build import Network, build
+from elektronn.training.losses import error, nll, nll_weak, regression
 
 SPEC = Path(os.environ.get("ELEKTRONN_SPEC", Path(__file__).parents[3] / "shared" / "spec"))
 TOLERANCE = 1e-5
@@ -121,3 +122,42 @@ def test_dense_output_equals_max_fragment_pooling_of_the_original(name: str) -> 
         found = torch.softmax(network.dense(as_input(data["mfp_x"], case["input"]["axis_order"])), 1).numpy()
     expected = data["mfp_class_probabilities"]
     np.testing.assert_allclose(as_original(found, case["output"]["axis_order"]), expected, atol=TOLERANCE)
+
+
+def as_labels(y: np.ndarray, order: str) -> torch.Tensor:
+    """Original labels, ``(bs)``, ``(bs, x, y)`` or ``(bs, z, x, y)``, as ``(b, z, y, x)``."""
+    turned = {
+        "bs,class,x,y": lambda: y.transpose(0, 2, 1)[:, None],
+        "bs,class,z,x,y": lambda: y.transpose(0, 1, 3, 2),
+        "bs,class": lambda: y[:, None, None, None],
+    }[order]()
+    return torch.from_numpy(np.ascontiguousarray(turned, dtype=np.int64))
+
+
+@pytest.mark.parametrize("name", cases())
+def test_losses_equal_the_original(name: str) -> None:
+    case = cases()[name]
+    data, network = arrays(case), network_of(case)
+    run = network.dense if case["config"].get("MFP") else network
+    order = case["output"]["axis_order"]
+    with torch.inference_mode():
+        scores = run(as_input(data["x"], case["input"]["axis_order"]))
+    for said in case["losses"]:
+        if case["config"].get("target") == "regression":
+            found = regression(scores, torch.from_numpy(data[said["labels"]])[..., None, None, None])
+            assert float(found) ** 0.5 == pytest.approx(said["error"], rel=TOLERANCE)
+        else:
+            labels = labels_of(data, said["labels"], order)
+            weights = None if said["class_weights"] is None else torch.tensor(said["class_weights"])
+            masks = {key.split("_")[-1]: torch.from_numpy(data[key]) for key in said["aux"]}
+            loss = nll_weak if case["config"].get("target") == "nll_weak" else nll
+            found = loss(scores, labels, class_weights=weights, **masks)
+            if said["error"] is not None and order != "bs,class":
+                assert error(scores, labels) == pytest.approx(said["error"], abs=1e-6)
+        assert float(found) == pytest.approx(said["loss"], rel=TOLERANCE, abs=TOLERANCE)
+
+
+def labels_of(data: Any, name: str, order: str) -> torch.Tensor:
+    if name == "labels_all_ignored":
+        return as_labels(np.full_like(data["labels"], -1), order)
+    return as_labels(data[name], order)

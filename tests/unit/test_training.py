@@ -20,6 +20,7 @@ from elektronn.sampling.augment import SamplingSettings
 from elektronn.training import control, trainer
 from elektronn.training.checkpoint import Backups, State, locked
 from elektronn.training.control import Mailbox, Stop
+from elektronn.training.losses import nll
 from elektronn.training.optimisers import rate_at
 from elektronn.training.settings import Adam, Cosine, Sgd, TrainingSettings
 from elektronn.training.stage import Outputs, train
@@ -167,8 +168,7 @@ def test_backups_alternate(tmp_path: Path) -> None:
 
 
 def test_divergence_is_a_failed_check_with_a_cure(cubes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = trainer.loss_of
-    monkeypatch.setattr(trainer, "loss_of", lambda scores, labels: honest(scores, labels) * math.inf)
+    monkeypatch.setattr(trainer, "nll", lambda scores, labels, **more: nll(scores, labels, **more) * math.inf)
     with pytest.raises(CheckFailed, match=r"diverged.*lower training.optimiser.rate"):
         run(cubes, tmp_path / "m")
     assert not (tmp_path / "m" / "model.safetensors").exists()
@@ -208,8 +208,9 @@ def test_a_full_disk_while_saving_warns_and_goes_on(
 def test_loss_ignores_unlabelled_outputs() -> None:
     scores = torch.tensor([[[[[2.0, 0.0]]], [[[0.0, 5.0]]]]])
     labels = torch.tensor([[[[0, -1]]]])
-    assert float(trainer.loss_of(scores, labels)) == pytest.approx(math.log(1 + math.exp(-2)))
-    assert float(trainer.loss_of(scores, torch.full_like(labels, -1))) == 0
+    for epsilon in (0.0, 1e-9):
+        assert float(nll(scores, labels, epsilon=epsilon)) == pytest.approx(math.log(1 + math.exp(-2)))
+        assert float(nll(scores, torch.full_like(labels, -1), epsilon=epsilon)) == 0
 
 
 def test_cosine_ends_at_its_floor() -> None:

@@ -1,0 +1,100 @@
+"""Losses on the scores of a network, and the share of wrong outputs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPSILON = 1e-6
+"""Added to probabilities inside logarithms, as ELEKTRONN 1 did: bounds the loss of one output at 13.8."""
+
+
+def nll(
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    class_weights: Tensor | None = None,
+    example_weights: Tensor | None = None,
+    labelled: Tensor | None = None,
+    absent: Tensor | None = None,
+    propagate: float | None = None,
+    epsilon: float = EPSILON,
+) -> Tensor:
+    """Mean negative log-likelihood over labelled outputs; 0 where none is labelled.
+
+    Weights multiply the summands and not the count, so they change the effective learning rate.
+
+    Args:
+        scores: ``(b, classes, z, y, x)``, before softmax.
+        labels: ``(b, z, y, x)`` int64; −1 = ignore.
+        class_weights: ``(classes,)``.
+        example_weights: ``(b, z, y, x)``.
+        labelled: ``(b, classes)``, 1 where the example's labels tell this class (lazy labels); others are not learnt.
+        absent: ``(b, classes)``, 1 where the example does not hold this class at all: its probability is pushed down
+            everywhere by ``−log(1 − p)``.
+        propagate: where there is no label and the largest probability exceeds this, its class is taken as the label.
+        epsilon: added inside the logarithm.
+
+    Source:
+        ELEKTRONN 1, formulas 7.1 to 7.6; label propagation as its documentation describes it.
+
+    Example:
+        >>> round(float(nll(torch.zeros(1, 2, 1, 1, 2), torch.tensor([[[[1, -1]]]]), epsilon=0)), 4)
+        0.6931
+    """
+    extras = (class_weights, example_weights, labelled, absent, propagate)
+    if epsilon == 0 and all(extra is None for extra in extras):
+        total = F.cross_entropy(scores.float(), labels, ignore_index=-1, reduction="sum")
+        return total / (labels >= 0).sum().clamp(min=1)
+    probability = torch.softmax(scores.float(), 1)
+    if propagate is not None:
+        best, winner = probability.detach().max(1)
+        labels = torch.where((labels < 0) & (best > propagate), winner, labels)
+    classes = torch.arange(scores.shape[1], device=scores.device)
+    chosen = labels[:, None] == classes[:, None, None, None]
+    if labelled is not None:
+        chosen = chosen & (labelled > 0)[..., None, None, None]
+    weight = torch.ones((), device=scores.device)
+    if class_weights is not None:
+        weight = class_weights.to(probability)[:, None, None, None]
+    if example_weights is not None:
+        weight = weight * example_weights[:, None]
+    total = -(torch.log(probability + epsilon) * chosen * weight).sum()
+    count = chosen.sum()
+    if absent is not None:
+        gone = (absent > 0)[..., None, None, None].expand_as(probability)
+        total = total - torch.log(1 - probability * gone * weight + epsilon).sum()
+        count = count + gone.sum()
+    return total / count.clamp(min=1)
+
+
+def nll_weak(
+    scores: Tensor, labels: Tensor, *, class_weights: Tensor | None = None, epsilon: float = EPSILON
+) -> Tensor:
+    """As :func:`nll`, with half of the target being the network's own opinion: ½ label + ½ p.
+
+    For labels that are known to be partly wrong. Outputs without a label count with the opinion alone.
+    """
+    probability = torch.softmax(scores.float(), 1)
+    classes = torch.arange(scores.shape[1], device=scores.device)
+    chosen = labels[:, None] == classes[:, None, None, None]
+    weight = 1.0 if class_weights is None else class_weights.to(probability)[:, None, None, None]
+    target = 0.5 * chosen + 0.5 * probability
+    return -(target * torch.log(probability + epsilon) * weight).sum() / (labels >= 0).sum().clamp(min=1)
+
+
+def regression(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared difference.
+
+    Args:
+        outputs, targets: ``(b, features, z, y, x)``.
+    """
+    return F.mse_loss(outputs.float(), targets.float())
+
+
+def error(scores: Tensor, labels: Tensor) -> float:
+    """Share of labelled outputs whose most likely class is another; NaN where none is labelled."""
+    known = labels >= 0
+    wrong = (scores.argmax(1) != labels) & known
+    return float(wrong.sum()) / float(known.sum()) if known.any() else float("nan")
