@@ -18,6 +18,11 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--voxel-nm", type=length, nargs=3, metavar=("Z", "Y", "X"), help="voxel size where the image does not say it"
     )
+    verb.add_argument(
+        "--strided",
+        action="store_true",
+        help="plain network output of a batch: IMAGE and OUT are .npy files, batch first",
+    )
     settings_arguments(verb)
 
 
@@ -30,6 +35,12 @@ def run(given: argparse.Namespace) -> None:
     settings = params_of(given).predict
     with at("predict"):
         device = choose_device(settings.device)
+    if given.strided:
+        from elektronn.prediction.strided import predict_strided
+
+        shape = predict_strided(given.model, given.image.path, given.out.path, device)
+        Display("predict", given.log).line(f"{given.out}: output {'×'.join(map(str, shape))} of {given.image}")
+        return
     manifest = given.manifest or given.out.path.with_name(given.out.path.name + ".json")
     display = Display("predict", given.log)
     with display.bar():

@@ -297,3 +297,11 @@ def test_schema_accepts_our_parameter_file_and_refuses_an_unknown_key() -> None:
     raw = read_params(ROOT / "params.yaml")
     assert list(check.iter_errors(raw)) == []
     assert len(list(check.iter_errors({**raw, "evaluat": {}}))) == 1
+
+
+def test_geometry_says_which_size_was_taken_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "geometry", "--set", "experiments.a.network.patch=[7,128,127]"]) == 0
+    said = capsys.readouterr().out
+    assert "along y: 128 wanted, 127 taken (size not possible; 131 would be next)" in said
+    assert "field of view 5×31×31, offset 2×15×15, stride 1×4×4; 3×25×25 = 1875 outputs" in said
+    assert "73,392 parameters" in said
