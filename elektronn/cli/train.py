@@ -35,6 +35,12 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--card", type=Path, metavar="FILE", help="model card (JSON); default: beside the model")
     verb.add_argument("--curves", type=Path, metavar="FILE", help="learning curves (PNG); default: beside the model")
     verb.add_argument("--resolved", type=Path, metavar="FILE", help="full settings (YAML); default: beside the model")
+    verb.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="model whose weights to start from; other sizes are cut, tiled, centred",
+    )
     verb.add_argument("--state", type=Path, metavar="DIR", help="backups and previews; default: beside the model")
     settings_arguments(verb)
 
@@ -65,6 +71,7 @@ def run(given: argparse.Namespace) -> None:
             experiment.sampling,
             experiment.training,
             outputs,
+            start=given.start,
             mailbox=mailbox,
             listen=_Listener(display, state, experiment.training.steps),
         )
@@ -126,6 +133,8 @@ class _Listener:
                 self._draw(event)
             case control.Saved(failure=str(reason)):
                 self.display.warn(f"no backup at step {event.step}: {reason}")
+            case control.Noted():
+                self.display.line(event.text)
             case control.Warned():
                 self.display.warn(event.text)
             case _:

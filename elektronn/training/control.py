@@ -97,5 +97,12 @@ class Warned:
     text: str
 
 
-Event = Started | Stepped | Row | Preview | Saved | Warned
+@dataclass(frozen=True)
+class Noted:
+    """Something a user may want to know."""
+
+    text: str
+
+
+Event = Noted | Started | Stepped | Row | Preview | Saved | Warned
 Listener = Callable[[Event], None]

@@ -14,6 +14,7 @@ import numpy as np
 from elektronn.artefacts import as_json, code_digest, digest, fingerprint, prepare, writing
 from elektronn.axes import Size
 from elektronn.errors import ConfigError, DataError, at
+from elektronn.network.adapt import adapt
 from elektronn.network.build import build
 from elektronn.network.document import NetworkSettings, chain, geometry, table
 from elektronn.network.weights import load_tensors, save_model
@@ -21,7 +22,7 @@ from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.cubes import Cube, load_cubes
 from elektronn.settings import plain
 from elektronn.training.checkpoint import Backups, locked
-from elektronn.training.control import Listener, Mailbox
+from elektronn.training.control import Listener, Mailbox, Noted
 from elektronn.training.history import as_csv
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.trainer import Task, Trainer
@@ -55,6 +56,7 @@ def train(
     training: TrainingSettings,
     outputs: Outputs,
     *,
+    start: Path | None = None,
     mailbox: Mailbox | None = None,
     listen: Listener = lambda event: None,
 ) -> None:
@@ -64,6 +66,7 @@ def train(
         train, valid: labelled volumes; image and labels registered by their centres.
         network, sampling, training: settings sections.
         outputs: where the results and the backups go.
+        start: model file whose weights the network starts from; see :func:`elektronn.network.adapt.adapt`.
         mailbox: commands for the running training.
         listen: is told of every event.
 
@@ -80,12 +83,17 @@ def train(
     with at("network"):
         reach = geometry(document).centred()
         patch = reach.input_at_most(network.patch)
-    made_from = _fingerprint(train, valid, network, sampling, training)
+    begin = load_tensors(start)[0] if start is not None else None
+    made_from = _fingerprint(train, valid, network, sampling, training, start)
     prepare(outputs.model, outputs.history, outputs.card)
     _refuse_other_run(outputs.model, made_from)
     with locked(outputs.state):
         backups = Backups(outputs.state)
-        task = Task(build(document, training.seed, network.initialisation), patch, cubes, checks, made_from)
+        built = build(document, training.seed, network.initialisation)
+        if begin is not None:
+            for line in adapt(built, begin):
+                listen(Noted(f"{start}: {line}"))
+        task = Task(built, patch, cubes, checks, made_from)
         trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), listen)
         # only now that nothing stands in the way of the new run
         _set_aside(backups, made_from)
@@ -126,8 +134,10 @@ def _fingerprint(
     network: NetworkSettings,
     sampling: SamplingSettings,
     training: TrainingSettings,
+    start: Path | None,
 ) -> str:
     inputs = [f"{role} {_origin(i, b)}" for role, rows in (("train", train), ("valid", valid)) for _, i, b in rows]
+    inputs += [f"start {digest(start)}"] if start is not None else []
     return fingerprint(_with_effect(network, sampling, training), inputs, code_digest(*CODE))
 
 

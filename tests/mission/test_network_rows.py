@@ -12,6 +12,7 @@ import torch
 from elektronn.axes import Size
 from elektronn.errors import ConfigError, GeometryError
 from elektronn.geometry import Stack
+from elektronn.network.adapt import adapt
 from elektronn.network.build import build
 from elektronn.network.document import Document, NetworkSettings, Node, chain, conv_node
 from elektronn.network.layers import activation_of, largest_magnitude, pool_strided
@@ -169,3 +170,39 @@ def test_M090_evaluation_is_reproducible_with_dropout() -> None:
     assert not torch.equal(*drawn)
     assert torch.equal(network.eval()(x), network.eval()(x))
     assert not torch.equal(network.train()(x), network.eval()(x))
+
+
+def small(features: tuple[int, ...], kernel: int = 3) -> NetworkSettings:
+    count = len(features)
+    return NetworkSettings(kernels=((1, kernel, kernel),) * count, pools=((1, 1, 1),) * count, features=features)
+
+
+def test_M092_a_deeper_network_starts_from_the_layers_of_another() -> None:
+    one, two = build(chain(small((3, 4, 5))), seed=1), build(chain(small((3, 4, 5, 6))), seed=2)
+    before = {name: tensor.clone() for name, tensor in two.state_dict().items()}
+    kept = {name: tensor for name, tensor in one.state_dict().items() if not name.startswith("layers.output")}
+    lines = adapt(two, kept)
+    assert lines[:3] == ["conv1: loaded", "conv2: loaded", "conv3: loaded"]
+    assert lines[3] == "conv4: not in the file, left as drawn"
+    for name, tensor in two.state_dict().items():
+        same = kept.get(name, before[name])
+        assert torch.equal(tensor, same)
+
+
+def test_M094_shapes_that_differ_are_cut_tiled_and_centred() -> None:
+    one, two = build(chain(small((4,), 3)), seed=1), build(chain(small((6,), 5)), seed=2)
+    drawn = two.layers["conv1"].weight.detach().clone()
+    lines = adapt(two, one.state_dict())
+    assert lines[0] == "conv1: 4 maps tiled to 6, kernel 1×3×3 centred in 1×5×5"
+    stored, ours = one.layers["conv1"].weight.detach(), two.layers["conv1"].weight.detach()
+    assert torch.equal(ours[:4, :, :, 1:4, 1:4], stored)
+    assert torch.equal(ours[4:, :, :, 1:4, 1:4], stored[:2])
+    assert torch.equal(ours[..., 0], drawn[..., 0])
+    with pytest.raises(ConfigError, match="weights do not fit: conv1: 4 maps tiled to 6"):
+        adapt(build(chain(small((6,), 5)), seed=2), one.state_dict(), strict=True)
+
+
+def test_M094_of_too_many_channels_the_middle_ones_are_taken() -> None:
+    one, two = build(chain(small((5, 2))), seed=1), build(chain(small((3, 2))), seed=2)
+    assert adapt(two, one.state_dict())[1] == "conv2: 5 channels cut, middle to 3"
+    assert torch.equal(two.layers["conv2"].weight, one.layers["conv2"].weight[:, 1:4])
