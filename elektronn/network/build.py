@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from elektronn.axes import Size
 from elektronn.errors import GeometryError
 from elektronn.network.document import Document, geometry, layers
-from elektronn.network.layers import Convolution, Perceptron, Recurrent, module_of
+from elektronn.network.layers import Convolution, Module, Tied, modules_of
 
 
 class Network(nn.Module):
@@ -23,12 +23,13 @@ class Network(nn.Module):
         super().__init__()
         self.document = document
         self.geometry = geometry(document)
-        self.layers = nn.ModuleDict({layer.name: module_of(layer) for layer in layers(document)})
+        self.layers = nn.ModuleDict(modules_of(layers(document)))
 
     @property
     def has_dropout(self) -> bool:
-        """Whether training draws masks."""
-        return any(isinstance(m, Convolution) and m.layer.dropout > 0 for m in self.layers.values())
+        """Whether training draws masks or noise."""
+        masks = any(isinstance(m, Convolution) and m.layer.dropout > 0 for m in self.layers.values())
+        return masks or any(isinstance(m, Tied) and m.layer.noise > 0 for m in self.layers.values())
 
     def forward(self, x: Tensor) -> Tensor:
         """Image ``(b, c, z, y, x)`` float in [0, 1] → class scores before softmax ``(b, classes, z', y', x')``.
@@ -76,6 +77,6 @@ def build(document: Document, seed: int | None = None, scheme: str = "he") -> Ne
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
         for layer in network.layers.values():
-            assert isinstance(layer, Convolution | Perceptron | Recurrent)
+            assert isinstance(layer, Module)
             layer.initialise(generator, scheme)
     return network

@@ -204,7 +204,37 @@ class RecurrentLayer:
         return self.units * (self.inputs + self.units + 2)
 
 
-Layer = ConvLayer | PerceptronLayer | RecurrentLayer
+@dataclass(frozen=True)
+class TiedLayer:
+    """The way back of a fully connected layer: its weights transposed and shared, a bias of its own.
+
+    Attributes:
+        name: the node's name.
+        of: name of the perceptron node whose weights it shares.
+        inputs: numbers per example before; ``units``: after.
+        activation: by name.
+        noise: standard deviation of normal noise on the input, in training only.
+    """
+
+    name: str
+    of: str
+    inputs: int
+    units: int
+    activation: str
+    noise: float
+
+    @property
+    def features(self) -> int:
+        """Features after."""
+        return self.units
+
+    @property
+    def weights(self) -> int:
+        """Number of trained numbers of its own: the bias."""
+        return self.units
+
+
+Layer = ConvLayer | PerceptronLayer | RecurrentLayer | TiedLayer
 
 
 def _convolution(node: Node, features_in: int) -> ConvLayer:
@@ -223,10 +253,16 @@ def _recurrent(node: Node, features_in: int) -> RecurrentLayer:
     return RecurrentLayer(node.name, features_in, node.arguments["units"], node.arguments["activation"])
 
 
+def _tied(node: Node, features_in: int) -> TiedLayer:
+    said = node.arguments
+    return TiedLayer(node.name, said["of"], features_in, said["units"], said["activation"], said.get("noise", 0.0))
+
+
 KINDS: Mapping[str, Callable[[Node, int], Layer]] = {
     "conv": _convolution,
     "perceptron": _perceptron,
     "recurrent": _recurrent,
+    "tied": _tied,
 }
 """Node kind → what it does to sizes (the torch side stands in ``network.layers``)."""
 

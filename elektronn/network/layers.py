@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elektronn.axes import Size
-from elektronn.errors import GeometryError
-from elektronn.network.document import ConvLayer, Layer, PerceptronLayer, RecurrentLayer, maxout_of
+from elektronn.errors import ConfigError, GeometryError
+from elektronn.network.document import ConvLayer, Layer, PerceptronLayer, RecurrentLayer, TiedLayer, maxout_of
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -219,6 +219,34 @@ class Recurrent(nn.Module):
         return state[..., None, None, None]
 
 
+class Tied(nn.Module):
+    """A perceptron backwards: the other layer's weights transposed, a bias of its own.
+
+    Attributes:
+        bias: ``(units,)``; the weights belong to the other layer.
+    """
+
+    def __init__(self, layer: TiedLayer, other: Perceptron) -> None:
+        super().__init__()
+        self.layer = layer
+        self.bias = nn.Parameter(torch.zeros(layer.units))
+        self.activation = activation_of(layer.activation)
+        # in a list, so that the other layer's parameters are not counted and saved twice
+        self._others = [other]
+
+    def initialise(self, generator: torch.Generator, scheme: str) -> None:
+        """Zero bias; the weights are the other layer's."""
+        with torch.no_grad():
+            self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(b, inputs, 1, 1, 1)`` → ``(b, units, 1, 1, 1)``."""
+        flat = x.flatten(1)
+        if self.training and self.layer.noise > 0:
+            flat = flat + self.layer.noise * torch.randn_like(flat)
+        return self.activation(F.linear(flat, self._others[0].weight.t(), self.bias))[..., None, None, None]
+
+
 def draw(
     weight: Tensor,
     bias: Tensor,
@@ -257,12 +285,27 @@ def draw(
             bias.uniform_(-1e-6, 1e-6, generator=generator)
 
 
-def module_of(layer: Layer) -> Convolution | Perceptron | Recurrent:
-    """The torch module of a layer."""
-    match layer:
-        case ConvLayer():
-            return Convolution(layer)
-        case PerceptronLayer():
-            return Perceptron(layer)
-        case RecurrentLayer():
-            return Recurrent(layer)
+Module = Convolution | Perceptron | Recurrent | Tied
+
+
+def modules_of(layers: Iterable[Layer]) -> dict[str, Module]:
+    """The torch modules of layers, by name, in order.
+
+    Raises:
+        ConfigError: a tied layer whose partner is no perceptron before it.
+    """
+    made: dict[str, Module] = {}
+    for layer in layers:
+        match layer:
+            case ConvLayer():
+                made[layer.name] = Convolution(layer)
+            case PerceptronLayer():
+                made[layer.name] = Perceptron(layer)
+            case RecurrentLayer():
+                made[layer.name] = Recurrent(layer)
+            case TiedLayer():
+                other = made.get(layer.of)
+                if not isinstance(other, Perceptron):
+                    raise ConfigError(f"layer '{layer.name}': '{layer.of}' is no perceptron that stands before it")
+                made[layer.name] = Tied(layer, other)
+    return made
