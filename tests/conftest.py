@@ -17,3 +17,12 @@ def real_data() -> Path:
     if not (folder / "isbi2012_z00-23.h5").exists():
         pytest.skip(f"real volumes are not in {folder}; set ELEKTRONN_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def spec_data() -> Path:
+    """Folder with the description of the ancestors and its recorded cases: ELEKTRONN_SPEC, else ``shared/spec`` beside the project."""
+    folder = Path(os.environ.get("ELEKTRONN_SPEC", ROOT.parent / "shared" / "spec"))
+    if not (folder / "oracle" / "cases.json").exists():
+        pytest.skip(f"recorded cases are not in {folder}; set ELEKTRONN_SPEC to the folder that holds them")
+    return folder

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from elektronn.axes import Size
 from elektronn.errors import ConfigError
-from elektronn.geometry import Geometry
+from elektronn.geometry import Geometry, Stack
 from elektronn.network.document import Document, Node, conv_node
 
 Array = NDArray[np.float32]
@@ -55,7 +55,7 @@ def convert(
     for i, layer in enumerate(layers):
         last = i == len(layers) - 1
         name = "output" if last else f"layer{i + 1}"
-        activation = "linear" if last else ALIASES.get(activations[i], activations[i])
+        activation = "linear" if last else _spelled(activations[i])
         if "W_in" in layer:
             node, arrays = _recurrent(name, layer, activation)
         elif layer["W"].ndim in (4, 5):
@@ -69,6 +69,11 @@ def convert(
         nodes.append(node.model_copy(update={"parents": (nodes[-1].name,)}))
         weights |= {f"layers.{name}.{key}": np.ascontiguousarray(value) for key, value in arrays.items()}
     return Document(nodes=tuple(nodes)), weights
+
+
+def _spelled(activation: str) -> str:
+    """An original activation's name as we write it: ``sig``, ``ReLU`` …"""
+    return ALIASES.get(activation.lower(), activation.lower())
 
 
 def _input(first: OldLayer) -> Node:
@@ -148,3 +153,71 @@ def _recurrent(name: str, layer: OldLayer, activation: str) -> tuple[Node, dict[
     )
     arrays = {"weight": layer["W_in"].T, "recurrence": layer["W_hid"].T}
     return node, {**arrays, "bias": layer["b_hid"], "first": layer["hid_0"]}
+
+
+def grouped(arrays: Sequence[Array]) -> list[OldLayer]:
+    """The flat list of a parameter file as layers, told apart by the axes of what comes first.
+
+    A convolution begins with its weights (4 or 5 axes), a perceptron with its bias (1), a recurrent layer with its
+    input weights (2).
+
+    Raises:
+        ConfigError: the list ends inside a layer, or an array has another number of axes.
+
+    Example:
+        >>> [sorted(layer) for layer in grouped([np.zeros(3, "f"), np.zeros((2, 3), "f")])]
+        [['W', 'b']]
+    """
+    layers: list[OldLayer] = []
+    rest = list(arrays)
+    while rest:
+        names = {4: ("W", "b"), 5: ("W", "b"), 1: ("b", "W"), 2: ("W_in", "W_hid", "b_hid", "hid_0")}.get(rest[0].ndim)
+        if names is None or len(rest) < len(names):
+            raise ConfigError(
+                f"array {len(arrays) - len(rest) + 1} of {len(arrays)} has {rest[0].ndim} axes; "
+                "the parameters do not form whole layers: the file is not of ELEKTRONN 1 or damaged"
+            )
+        layers.append(dict(zip(names, rest)))
+        rest = rest[len(names) :]
+    return layers
+
+
+def from_options(options: Mapping[str, Any], arrays: Sequence[Array]) -> tuple[Document, dict[str, Array]]:
+    """The document and weights of a network from its normalised options and the arrays of its parameter file.
+
+    Args:
+        options: as :func:`elektronn.legacy.config_file.read_config` gives them; sizes ``(x, y)`` or ``(z, x, y)``.
+        arrays: in the order of the file.
+
+    Raises:
+        ConfigError: options and arrays are not of the same network; says what differs.
+    """
+    layers = grouped(arrays)
+    recurrent = options.get("rnn_layer_kwargs")
+    activations = list(options["activation_func"])
+    if recurrent:
+        activations.insert(0, recurrent.get("activation_func", "tanh"))
+    if len(layers) != len(activations) + 1:
+        raise ConfigError(
+            f"the parameter file has {len(layers)} layers, the config describes {len(activations) + 1} with the output; "
+            "give the config that the network was trained with"
+        )
+    return convert(
+        layers,
+        pools=options["pool"],
+        activations=activations,
+        poolings=options["pooling_mode"],
+        patch=_patch(options) if options["filters"] else None,
+    )
+
+
+def _patch(options: Mapping[str, Any]) -> list[int]:
+    """The input size that the original chose, in its order."""
+    dimensions, wanted = options["n_dim"], options["desired_input"]
+    sizes = [wanted] * dimensions if isinstance(wanted, int) or wanted is None else list(wanted)
+
+    def along(rows: Sequence[Any], axis: int) -> tuple[int, ...]:
+        return tuple(row if isinstance(row, int) else row[axis] for row in rows)
+
+    stacks = (Stack(along(options["filters"], a), along(options["pool"], a)) for a in range(dimensions))
+    return [stack.choose(size)[0] for stack, size in zip(stacks, sizes)]
