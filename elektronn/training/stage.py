@@ -108,12 +108,17 @@ def train(
             "warnings": trainer.warnings,
             "steps": trainer.step,
         }
-        said = {**facts, **_shape(trainer, patch), "seconds": round(trainer.seconds, 1)}
-        # none takes its place before all are written: a full disk leaves the earlier ones, which fit together
-        with writing(outputs.history) as history, writing(outputs.card) as card:
-            history.write_text(as_csv(trainer.history), encoding="utf-8")
-            card.write_text(as_json(said), encoding="utf-8")
-            save_model(outputs.model, trainer.network, facts)
+        _export(trainer, patch, facts, outputs)
+
+
+def _export(trainer: Trainer, patch: Size, facts: Mapping[str, Any], outputs: Outputs) -> None:
+    """Write model, history and card. None takes its place before all are written: a full disk leaves the earlier
+    ones, which fit together."""
+    said = {**facts, **_shape(trainer, patch), "seconds": round(trainer.seconds, 1)}
+    with writing(outputs.history) as history, writing(outputs.card) as card:
+        history.write_text(as_csv(trainer.history), encoding="utf-8")
+        card.write_text(as_json(said), encoding="utf-8")
+        save_model(outputs.model, trainer.network, facts)
 
 
 def versions() -> dict[str, str]:
