@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 from tests.workflow.conftest import Project, copy
 
@@ -106,3 +113,34 @@ def test_the_workflow_is_clean_for_its_own_linter(made: Project) -> None:
 
 def test_a_bare_call_of_the_stage_script_is_refused(made: Project) -> None:
     assert "is called by dvc" in made.run("python", "workflow/stage.py", "train", "x", check=False)
+
+
+def trainers(project: Project) -> list[int]:
+    """Process ids of the trainers at work in the project."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            # the command itself, not the shell that Snakemake starts it with
+            if b"train" in words and b"--state" in words and (process / "cwd").resolve() == project.folder.resolve():
+                found.append(int(process.name))
+    return found
+
+
+def test_a_trainer_killed_under_snakemake_is_started_again_and_resumes(blank: Project) -> None:
+    project = copy(blank, "killed")
+    project.set(r"steps: 30", "steps: 1500\n      backup_s: 0.2")
+    with (project.folder / "out").open("w") as out:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "train_neuro"]
+        running = subprocess.Popen(command, cwd=project.folder, stdout=out, stderr=subprocess.STDOUT)
+        while running.poll() is None and not list((project.folder / "data/state/neuro").glob("backup_*")):
+            time.sleep(0.05)
+        killed = trainers(project)
+        for process in killed:
+            os.kill(process, signal.SIGKILL)
+        code = running.wait(timeout=300)
+    said = (project.folder / "out").read_text()
+    assert killed
+    assert code == 0, said[-3000:]
+    assert "resumed at step" in (project.folder / "data/logs/train/neuro.log").read_text()
+    assert project.jobs("train_neuro") == {}
