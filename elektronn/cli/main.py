@@ -19,6 +19,7 @@ VERBS = {
     "predict": "predict a volume densely, store to store",
     "evaluate": "compare predictions with labels",
     "report": "write the one-page report of an experiment",
+    "convert": "convert a network of ELEKTRONN 1 to a model file",
     "config": "show, check or describe the parameter file",
     "adopt": "let dvc or snakemake accept what the other has made",
 }

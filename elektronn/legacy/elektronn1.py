@@ -155,44 +155,16 @@ def _recurrent(name: str, layer: OldLayer, activation: str) -> tuple[Node, dict[
     return node, {**arrays, "bias": layer["b_hid"], "first": layer["hid_0"]}
 
 
-def grouped(arrays: Sequence[Array]) -> list[OldLayer]:
-    """The flat list of a parameter file as layers, told apart by the axes of what comes first.
-
-    A convolution begins with its weights (4 or 5 axes), a perceptron with its bias (1), a recurrent layer with its
-    input weights (2).
-
-    Raises:
-        ConfigError: the list ends inside a layer, or an array has another number of axes.
-
-    Example:
-        >>> [sorted(layer) for layer in grouped([np.zeros(3, "f"), np.zeros((2, 3), "f")])]
-        [['W', 'b']]
-    """
-    layers: list[OldLayer] = []
-    rest = list(arrays)
-    while rest:
-        names = {4: ("W", "b"), 5: ("W", "b"), 1: ("b", "W"), 2: ("W_in", "W_hid", "b_hid", "hid_0")}.get(rest[0].ndim)
-        if names is None or len(rest) < len(names):
-            raise ConfigError(
-                f"array {len(arrays) - len(rest) + 1} of {len(arrays)} has {rest[0].ndim} axes; "
-                "the parameters do not form whole layers: the file is not of ELEKTRONN 1 or damaged"
-            )
-        layers.append(dict(zip(names, rest)))
-        rest = rest[len(names) :]
-    return layers
-
-
-def from_options(options: Mapping[str, Any], arrays: Sequence[Array]) -> tuple[Document, dict[str, Array]]:
-    """The document and weights of a network from its normalised options and the arrays of its parameter file.
+def from_options(options: Mapping[str, Any], layers: Sequence[OldLayer]) -> tuple[Document, dict[str, Array]]:
+    """The document and weights of a network from its normalised options and the layers of its parameter file.
 
     Args:
         options: as :func:`elektronn.legacy.config_file.read_config` gives them; sizes ``(x, y)`` or ``(z, x, y)``.
-        arrays: in the order of the file.
+        layers: in the order of the file.
 
     Raises:
-        ConfigError: options and arrays are not of the same network; says what differs.
+        ConfigError: options and layers are not of the same network; says what differs.
     """
-    layers = grouped(arrays)
     recurrent = options.get("rnn_layer_kwargs")
     activations = list(options["activation_func"])
     if recurrent:
