@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch
 from elektronn.axes import Size
 from elektronn.errors import ConfigError, GeometryError
 from elektronn.geometry import Stack
+from elektronn.legacy.config_file import read_config
+from elektronn.legacy.elektronn1 import from_options
 from elektronn.network.adapt import adapt
 from elektronn.network.build import build
 from elektronn.network.document import Document, NetworkSettings, Node, chain, conv_node
@@ -206,3 +209,30 @@ def test_M094_of_too_many_channels_the_middle_ones_are_taken() -> None:
     one, two = build(chain(small((5, 2))), seed=1), build(chain(small((3, 2))), seed=2)
     assert adapt(two, one.state_dict())[1] == "conv2: 5 channels cut, middle to 3"
     assert torch.equal(two.layers["conv2"].weight, one.layers["conv2"].weight[:, 1:4])
+
+
+def test_M024_scalar_and_tuple_sizes_are_the_same_network(tmp_path: Path) -> None:
+    lines = [
+        "save_name = 'x'",
+        "save_path = '/tmp/'",
+        "n_steps = 1",
+        "max_runtime = 1",
+        "mode = 'img-img'",
+        "n_dim = 3",
+        "n_lab = 2",
+        "data_path = label_path = '/tmp/'",
+        "d_files = l_files = [('a', 'b')]",
+        "nof_filters = [4, 5]",
+        "desired_input = 30",
+        "batch_size = 1",
+    ]
+    read = []
+    for name, filters in (("scalar", "[2, 4]"), ("tuple", "[[2, 2, 2], [4, 4, 4]]")):
+        (tmp_path / f"{name}.py").write_text("\n".join([*lines, f"filters = {filters}", "pool = [1, 1]", ""]))
+        read.append(read_config(tmp_path / f"{name}.py", None).options)
+    weights = [{"W": np.zeros((4, 2, 1, 2, 2), "f"), "b": np.zeros(4, "f")}]
+    weights.append({"W": np.zeros((5, 4, 4, 4, 4), "f"), "b": np.zeros(5, "f")})
+    weights.append({"W": np.zeros((2, 1, 5, 1, 1), "f"), "b": np.zeros(2, "f")})
+    one, two = (from_options(options, weights)[0] for options in read)
+    assert one == two
+    assert tuple(next(build(one).parameters()).shape) == (4, 1, 2, 2, 2)
