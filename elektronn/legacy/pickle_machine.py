@@ -70,7 +70,8 @@ class Machine:
                 values.append(self._value())
             except (ValueError, LookupError, TypeError, OverflowError) as error:
                 place = f"byte {self.stream.tell()} of {self.size}"
-                raise DataError(f"{place}: {one_line(error)}; {DAMAGED}") from error
+                reason = one_line(error) if isinstance(error, ValueError) else "words in no possible order"
+                raise DataError(f"{place}: {reason}; {DAMAGED}") from error
         return values
 
     def _value(self) -> Any:

@@ -80,7 +80,7 @@ def called(thing: object) -> str:
     """Text of a name or a text from the file; of anything else the type, for its text may be endless."""
     if type(thing) in (Name, str):
         return one_line(thing)
-    return f"a {type(thing).__name__.lower()}"
+    return f"a value of type {type(thing).__name__.lower()}"
 
 
 def keys(values: Sequence[Any]) -> Sequence[Any]:

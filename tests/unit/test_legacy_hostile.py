@@ -123,8 +123,8 @@ REFUSED = {
     "extension 4": b"\x80\x02\x84\x4d\x01\x01\x00.",
     "persistent id": b"Pos.system\n.",
     "binary persistent id": b"\x80\x02" + text("os.system") + b"Q.",
-    "buffer from outside": b"\x80\x05\x97.",
-    "byte array of a terabyte": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
+    "buffer from outside": b"\x80\x04\x97.",
+    "byte array of a terabyte": b"\x80\x04\x96" + struct.pack("<Q", 2**40) + b".",
     "bytes of a terabyte": b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b".",
     "text of 4 gigabytes": b"\x80\x02X\xff\xff\xff\xff.",
     "text of a negative length": b"\x80\x02T\xff\xff\xff\xff.",
@@ -132,7 +132,7 @@ REFUSED = {
     "protocol 255": b"\x80\xffN.",
     "a list in itself": b"\x80\x02]q\x00h\x00a.",
     "a dict in itself": b"\x80\x02}q\x00" + text("a") + b"h\x00s.",
-    "a tuple in itself through a list": b"\x80\x02](h\x00e" + b"\x85q\x00.",
+    "a tuple in itself through a list": b"\x80\x02]q\x00h\x00\x85a.",
     "a list as a key": b"\x80\x02}]K\x01s.",
     "a tuple as a key": b"\x80\x02})K\x01s.",
     "fill a list like a dict": b"\x80\x02]K\x01K\x02s.",
@@ -226,7 +226,7 @@ def test_an_inert_object_with_a_hostile_state_is_refused(hostile: Callable[[byte
 
 
 def doubled(times: int) -> bytes:
-    """A list of two references to a list of two references to …"""
+    """Words that make a list of two references to a list of two references to …"""
     words = io.BytesIO()
     words.write(b"\x80\x02]q\x00")
     for level in range(times):
@@ -237,8 +237,8 @@ def doubled(times: int) -> bytes:
 LEVELS = 55
 BOMBS = {
     "doubled lists": b"(" + doubled(LEVELS)[2:] + b"l.",
-    "doubled lists in a message": b"\x80\x02cnumpy\ndtype\n" + doubled(LEVELS)[2:-2] + b"\x85R.",
-    "memo at the far end": b"\x80\x02Nr\xff\xff\xff\xff0.",
+    "doubled lists in a message": b"\x80\x02cnumpy\ndtype\n(" + doubled(LEVELS)[2:] + b"l\x85R.",
+    "memo at the far end": b"\x80\x02Nr\xff\xff\xff\xffh\x07.",
     "deep lists": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
     "deep tuples": b"\x80\x02)" + b"\x85" * 100_000 + b".",
     "text encoded again and again": (
@@ -257,7 +257,7 @@ BOMBS = {
     + b"q\x01]("
     + array(b"K\xff\x85", b"h\x01", b"u1") * 2000
     + b"e.",
-    "product of large numbers": b"\x80\x02" + array(b"(" + (b"\x8a\xff" + b"\x7f" * 255) * 20 + b"t", NOTHING) + b".",
+    "shape of large numbers": b"\x80\x02" + array(b"(" + (b"\x8a\xff" + b"\x7f" * 255) * 20 + b"t", NOTHING) + b".",
 }
 
 
@@ -292,7 +292,7 @@ def test_damage_of_any_byte_gives_data_or_a_data_error(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     refusals = 0
     for place in range(len(whole)):
-        for value in generator.integers(0, 256, 8, dtype=np.uint8).tobytes():
+        for value in generator.integers(0, 256, 4, dtype=np.uint8).tobytes():
             file.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
             try:
                 unpickle.unpickle(file, inert="elektronn2")
