@@ -14,6 +14,11 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("old", type=Path, metavar="OLD", help="parameter file of ELEKTRONN 1 (.param, .param.gz)")
     verb.add_argument("model", type=Path, metavar="MODEL", help="model file to make (.safetensors)")
     verb.add_argument("--config", type=Path, metavar="FILE", help="config (.py) that the network was trained with")
+    verb.add_argument(
+        "--trust",
+        action="store_true",
+        help="run a config that cannot be read as a program; only if you know its author",
+    )
     verb.add_argument("--log", metavar="FILE", help="also write what is printed to this file")
 
 
@@ -33,7 +38,7 @@ def run(given: argparse.Namespace) -> None:
         raise ConfigError(
             f"{given.old}: a parameter file does not say pooling and activations; give its config with --config"
         )
-    old, config = read_param(given.old), read_config(given.config)
+    old, config = read_param(given.old), read_config(given.config, trust=given.trust)
     with at(f"{given.old} with {given.config}"):
         document, weights = from_options(config.options, [layer.arrays for layer in old.layers])
     network = build(document)

@@ -17,6 +17,7 @@ from elektronn.legacy.checks import Fault, contradictions, fields_of_view, wrong
 from elektronn.legacy.expressions import Assignments, evaluate
 from elektronn.legacy.functions import Function, Module, Work
 from elektronn.legacy.options import OPTIONS, PATHS, asked_for, distance
+from elektronn.legacy.trusted import run_config
 
 USER = Path("~/.elektronn.config")
 """The user's own defaults; need not exist."""
@@ -43,18 +44,19 @@ class OldConfig:
     source: Path
 
 
-def read_config(path: Path, user: Path | None = USER) -> OldConfig:
+def read_config(path: Path, user: Path | None = USER, *, trust: bool = False) -> OldConfig:
     """Read a config without running it.
 
     Args:
         path: the config; ``~`` is the home directory.
         user: the user's own defaults, read first; the usual place may be empty. None: do not look.
+        trust: run the config as a program instead of reading it; the user's file is always read.
 
     Raises:
         DataError: no such file, or it cannot be opened.
         ConfigError: one line per fault, each with file, line and cure.
     """
-    levels = _levels(Path(path), user)
+    levels = _levels(Path(path), user, trust)
     source = levels[-1][0]
     options = {name: copy.deepcopy(option.default) for name, option in OPTIONS.items()}
     # the user's file may bring names that we do not know, the config may not
@@ -75,19 +77,19 @@ def read_config(path: Path, user: Path | None = USER) -> OldConfig:
     return OldConfig(MappingProxyType(options), given, (*warnings, *(f"{source}: {text}" for text in said)), source)
 
 
-def _levels(path: Path, user: Path | None) -> list[tuple[Path, Assignments]]:
+def _levels(path: Path, user: Path | None, trust: bool) -> list[tuple[Path, Assignments]]:
     """The files and what they assign, the stronger one last."""
     levels = []
     if user is not None and (user != USER or user.expanduser().is_file()):
         levels.append((user, _read(user)))
-    levels.append((path, _read(path)))
+    levels.append((path, _read(path, trust)))
     known = set(OPTIONS).union(*(level.values for _, level in levels[:-1]))
     strange = [name for name in levels[-1][1].values if name not in known][:FAULTS]
     _refuse(levels, [(name, _unknown(name, known, levels[-1][1])) for name in strange])
     return levels
 
 
-def _read(path: Path) -> Assignments:
+def _read(path: Path, trust: bool = False) -> Assignments:
     file = path.expanduser()
     if not file.is_file():
         raise DataError(f"{path}: no such file; give a config")
@@ -96,7 +98,7 @@ def _read(path: Path) -> Assignments:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a readable file") from error
     with at(str(path)):
-        found = evaluate(source)
+        found = run_config(source, file) if trust else evaluate(source)
         values = {}
         for name, value in found.values.items():
             with at(f"line {found.lines[name]}: {name}"):

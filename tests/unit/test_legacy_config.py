@@ -306,3 +306,17 @@ def test_all_faults_are_told_at_once_each_with_its_line(tmp_path: Path) -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.py: no such file"):
         read_config(tmp_path / "none.py", None)
+
+
+def test_a_config_that_cannot_be_read_runs_on_the_users_word_only(tmp_path: Path) -> None:
+    canary, path = tmp_path / "canary", tmp_path / "old.py"
+    program = f"open({str(canary)!r}, 'w').close()\ndef half(n):\n    return n // 2\nbatch_size = half(6)\n"
+    path.write_text("save_name = 'x'\nmode = 'vect-scalar'\nn_lab = 2\nMLP_layers = [4]\n" + program)
+    with pytest.raises(ConfigError, match="--trust"):
+        read_config(path, None)
+    assert not canary.exists()
+    assert read_config(path, None, trust=True).options["batch_size"] == 3
+    assert canary.exists()
+    path.write_text("n_lab = 2\nbatch_size = 1 / 0\n")
+    with pytest.raises(ConfigError, match=r"old.py: line 2: fails when run \(ZeroDivisionError"):
+        read_config(path, None, trust=True)
