@@ -28,7 +28,7 @@ ALLOWED = {
     "evaluation": f"{BASE} volumes",
     "report": f"{BASE} volumes",
     "config": f"{BASE} volumes sampling network training prediction evaluation report",
-    "legacy": f"{BASE} geometry network config",
+    "legacy": "errors registry axes geometry network",
     "workflow": f"{BASE} config volumes",
     "cli": f"{BASE} geometry volumes sampling network training prediction evaluation report config legacy workflow",
     "__main__": "cli",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elektronn.workflow.dag import Job, dvc_jobs, snakemake_jobs
+from elektronn.workflow.dag import Job, dvc_jobs
 from elektronn.workflow.layout import CODE, WITHOUT_EFFECT, code_files
 
 ROOT = Path(__file__).parents[2]
@@ -117,4 +117,3 @@ def test_all_code_that_a_stage_reaches_is_a_dependency_or_known_to_have_no_effec
 
 def test_dvc_sees_the_project_without_a_lock() -> None:
     assert {job.name for job in dvc_jobs(ROOT)} >= {"train_neuro", "evaluate_neuro", "report_neuro"}
-    assert callable(snakemake_jobs)
