@@ -22,7 +22,7 @@ Array = NDArray[np.float32]
 OldLayer = Mapping[str, Array]
 """Arrays of one original layer: ``W``, ``b``; recurrent: ``W_in``, ``W_hid``, ``b_hid``, ``hid_0``."""
 
-ALIASES = {"sig": "sigmoid", "lin": "linear"}
+ALIASES = {"sig": "sigmoid", "lin": "linear", "none": "linear"}
 
 
 def convert(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from elektronn.axes import Size
 from elektronn.errors import GeometryError
 from elektronn.network.document import Document, geometry, layers
-from elektronn.network.layers import Convolution, Module, Tied, modules_of
+from elektronn.network.layers import Convolution, Module, Perceptron, Tied, modules_of
 
 
 class Network(nn.Module):
@@ -28,7 +28,7 @@ class Network(nn.Module):
     @property
     def has_dropout(self) -> bool:
         """Whether training draws masks or noise."""
-        masks = any(isinstance(m, Convolution) and m.layer.dropout > 0 for m in self.layers.values())
+        masks = any(isinstance(m, Convolution | Perceptron) and m.layer.dropout > 0 for m in self.layers.values())
         return masks or any(isinstance(m, Tied) and m.layer.noise > 0 for m in self.layers.values())
 
     def forward(self, x: Tensor) -> Tensor:

@@ -184,6 +184,10 @@ class Perceptron(nn.Module):
                 f"layer '{self.layer.name}' takes {self.layer.inputs} numbers, an input of this size gives "
                 f"{flat.shape[1]}; give inputs of the size that the network was made for"
             )
+        if self.training and self.layer.dropout > 0:
+            # before the bias, as in a convolution
+            dropped = F.dropout(F.linear(flat, self.weight), self.layer.dropout)
+            return self.activation(dropped + self.bias)[..., None, None, None]
         return self.activation(F.linear(flat, self.weight, self.bias))[..., None, None, None]
 
 

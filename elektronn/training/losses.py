@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from elektronn.training.settings import Loss
 
 EPSILON = 1e-6
 """Added to probabilities inside logarithms, as ELEKTRONN 1 did: bounds the loss of one output at 13.8."""
@@ -91,6 +96,98 @@ def regression(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs, targets: ``(b, features, z, y, x)``.
     """
     return F.mse_loss(outputs.float(), targets.float())
+
+
+def binary(scores: Tensor, labels: Tensor, *, class_weights: Tensor | None = None) -> Tensor:
+    """Mean binary cross-entropy of outputs that each answer their own question; −1 = ignore.
+
+    As in ELEKTRONN 1 the sigmoid of an output is the probability of *no* (label 0).
+
+    Args:
+        scores: ``(b, questions, z, y, x)``.
+        labels: the same shape; 1 = yes, 0 = no, −1 = not known.
+        class_weights: of no and of yes.
+    """
+    known = labels >= 0
+    weight = known.to(torch.float32)
+    if class_weights is not None:
+        weight = weight * class_weights.to(weight)[labels.clamp(min=0).long()]
+    each = F.binary_cross_entropy_with_logits(-scores.float(), labels.clamp(min=0).float(), reduction="none")
+    return (each * weight).sum() / known.sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What some data add to the labels; all may be missing.
+
+    Attributes:
+        weights: ``(b, z, y, x)``, importance of each output.
+        labelled: ``(b, classes)``, 1 where the example's labels tell this class.
+        absent: ``(b, classes)``, 1 where the example does not hold this class at all.
+    """
+
+    weights: Tensor | None = None
+    labelled: Tensor | None = None
+    absent: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """The loss of a training, and the error that its history shows.
+
+    Attributes:
+        said: settings.
+        class_weights: on the device, or None.
+    """
+
+    said: Loss
+    class_weights: Tensor | None = None
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether labels are class numbers."""
+        return self.said.kind in ("nll", "weak")
+
+    def loss(self, scores: Tensor, labels: Tensor, extras: Extras = Extras()) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            scores: ``(b, n, z, y, x)``.
+            labels: classes ``(b, z, y, x)`` int64; for regression and binary the shape of ``scores``.
+            extras: used by ``nll`` only.
+        """
+        match self.said.kind:
+            case "regression":
+                return regression(scores, labels)
+            case "binary":
+                return binary(scores, labels, class_weights=self.class_weights)
+            case "weak":
+                # a logarithm of 0 times 0 is no number, and here every class counts
+                epsilon = max(self.said.epsilon, EPSILON)
+                return nll_weak(scores, labels, class_weights=self.class_weights, epsilon=epsilon)
+        return nll(
+            scores,
+            labels,
+            class_weights=self.class_weights,
+            example_weights=extras.weights,
+            labelled=extras.labelled,
+            absent=extras.absent,
+            propagate=self.said.propagate,
+            epsilon=self.said.epsilon,
+        )
+
+    def mistakes(self, scores: Tensor, labels: Tensor) -> tuple[float, float]:
+        """What went wrong and among how many: wrong and labelled outputs, or the sum of squares and its terms."""
+        if self.said.kind == "regression":
+            return float(((scores - labels) ** 2).sum()), float(labels.numel())
+        found = (scores < 0).long() if self.said.kind == "binary" else scores.argmax(1)
+        known = labels >= 0
+        return float(((found != labels) & known).sum()), float(known.sum())
+
+    def error(self, wrong: float, count: float) -> float:
+        """The error of the history: share of wrong outputs; for a regression the root of the mean square."""
+        share = wrong / max(count, 1)
+        return math.sqrt(share) if self.said.kind == "regression" else share
 
 
 def error(scores: Tensor, labels: Tensor) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from elektronn.settings import Field, Fraction, NotNegative, Positive, Settings
+from elektronn.settings import Field, Fraction, NotNegative, Positive, Settings, checked
 
 Rate = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -48,14 +48,28 @@ class Cosine(Settings):
 
 
 class Loss(Settings):
-    """Negative log-likelihood of the labels."""
+    """What is made small."""
 
+    kind: Literal["nll", "weak", "regression", "binary"] = "nll"
+    """``nll``: negative log-likelihood of class labels; ``weak``: the same with half of the target being the network's
+    own opinion, for labels that are partly wrong; ``regression``: mean squared difference to values; ``binary``: each
+    output answers a yes-or-no question of its own."""
     class_weights: tuple[NonNegative, ...] | None = None
     """Importance of each class; multiplies the loss, so it changes the effective learning rate."""
     propagate: Annotated[float, Field(gt=0.5, lt=1)] | None = None
     """Where there is no label and a class is more likely than this, take it as the label; for trained networks only."""
     epsilon: Annotated[float, Field(ge=0, le=0.01)] = 0.0
     """Added to probabilities inside the logarithm; ELEKTRONN 1 used 1.0e-6."""
+
+    @checked
+    def _fits(self) -> Loss:
+        if self.propagate is not None and self.kind != "nll":
+            raise ValueError(f"propagate: works with kind nll only, not with {self.kind}; leave it out")
+        if self.class_weights is not None and self.kind == "regression":
+            raise ValueError("class_weights: a regression has no classes; leave them out")
+        if self.class_weights is not None and self.kind == "binary" and len(self.class_weights) != 2:
+            raise ValueError("class_weights: kind binary takes two weights, of no and of yes")
+        return self
 
 
 class TrainingSettings(Settings):

@@ -23,7 +23,7 @@ from elektronn.sampling.draws import draws
 from elektronn.sampling.prefetch import Prefetch
 from elektronn.training.checkpoint import Backups, State, flatten, restore
 from elektronn.training.control import Listener, Mailbox, Preview, Row, Saved, Started, Stepped, Warned
-from elektronn.training.losses import nll
+from elektronn.training.losses import Criterion
 from elektronn.training.optimisers import make_optimiser, rate_at
 from elektronn.training.settings import TrainingSettings
 
@@ -67,7 +67,7 @@ class Trainer:
             self.device = choose_device(settings.device)
         self._prepare_arithmetic()
         self.network = task.network.to(self.device)
-        self.class_weights = self._class_weights()
+        self.criterion = Criterion(settings.loss, self._class_weights())
         self.optimiser = make_optimiser(settings.optimiser, self.network.parameters())
         self.step = 0
         self.history: list[dict[str, float]] = []
@@ -93,7 +93,7 @@ class Trainer:
         weights, classes = self.settings.loss.class_weights, self.network.document.classes
         if weights is None:
             return None
-        if len(weights) != classes:
+        if len(weights) != classes and self.settings.loss.kind != "binary":
             raise ConfigError(
                 f"training.loss.class_weights: has {len(weights)} numbers for {classes} classes; write one per class"
             )
@@ -118,6 +118,12 @@ class Trainer:
         self._save(final=True)
 
     @property
+    def has_previews(self) -> bool:
+        """Whether a section can be predicted densely and class 1 shown."""
+        document = self.network.document
+        return self.criterion.of_classes and document.is_dense_capable and document.classes > 1
+
+    @property
     def finished(self) -> bool:
         """All steps are made, or the time is over."""
         limit = self.settings.max_seconds
@@ -132,7 +138,8 @@ class Trainer:
             self._advance(batches)
             if self.step % self.settings.history_every == 0 or self.finished:
                 self._record()
-            if self.settings.preview_every and self.step % self.settings.preview_every == 0:
+            every = self.settings.preview_every if self.has_previews else 0
+            if every and self.step % every == 0:
                 self.listen(self.preview())
             if time.monotonic() - saved >= self.settings.backup_s:
                 self._save()
@@ -161,21 +168,22 @@ class Trainer:
 
     def _update(self, batch: Batch) -> Tensor:
         image = torch.from_numpy(batch.image).to(self.device, non_blocking=True)
-        labels = torch.from_numpy(batch.labels).to(self.device, torch.int64, non_blocking=True)
+        labels = self._labels(batch)
         if self.network.has_dropout:
             # the masks too are a function of seed and step, so that a resumed run draws the same
             torch.manual_seed(int(draws(self.settings.seed, self.step, 0, "dropout").integers(2**62)))
         with self._autocast():
             scores = self.network.train()(image)
-        loss = self._loss(scores, labels)
+        loss = self.criterion.loss(scores, labels)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return loss
 
-    def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        said = self.settings.loss
-        return nll(scores, labels, class_weights=self.class_weights, propagate=said.propagate, epsilon=said.epsilon)
+    def _labels(self, batch: Batch) -> Tensor:
+        """Class numbers as torch wants them, values as they are."""
+        labels = torch.from_numpy(batch.labels)
+        return labels.to(self.device, torch.float32 if labels.is_floating_point() else torch.int64, non_blocking=True)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
@@ -189,20 +197,18 @@ class Trainer:
             )
 
     def measure(self, source: str) -> tuple[float, float]:
-        """Loss and share of wrong outputs on the monitor examples of ``train`` or ``valid``."""
+        """Loss and error on the monitor examples of ``train`` or ``valid``; see :class:`~.losses.Criterion`."""
         sampler, network = self.watch[source], self.network.eval()
         rounds = -(-self.settings.monitor_examples // self.sampling.batch_size)
         loss = wrong = labelled = 0.0
         with torch.inference_mode(), self._autocast():
             for i in range(rounds):
                 batch = sampler.batch(i)
-                scores = network(torch.from_numpy(batch.image).to(self.device))
-                labels = torch.from_numpy(batch.labels).to(self.device, torch.int64)
-                count = float((labels >= 0).sum())
-                loss += float(self._loss(scores, labels)) * count
-                wrong += float(((scores.argmax(1) != labels) & (labels >= 0)).sum())
-                labelled += count
-        return loss / max(labelled, 1), wrong / max(labelled, 1)
+                scores, labels = network(torch.from_numpy(batch.image).to(self.device)), self._labels(batch)
+                missed, count = self.criterion.mistakes(scores, labels)
+                loss += float(self.criterion.loss(scores, labels)) * count
+                wrong, labelled = wrong + missed, labelled + count
+        return loss / max(labelled, 1), self.criterion.error(wrong, labelled)
 
     def _record(self) -> None:
         """Add a row to the history; its own time does not count as training time."""

@@ -169,7 +169,7 @@ def test_backups_alternate(tmp_path: Path) -> None:
 
 
 def test_divergence_is_a_failed_check_with_a_cure(cubes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "nll", lambda scores, labels, **more: nll(scores, labels, **more) * math.inf)
+    monkeypatch.setattr("elektronn.training.losses.nll", lambda scores, labels, **more: nll(scores, labels, **more) * math.inf)
     with pytest.raises(CheckFailed, match=r"diverged.*lower training.optimiser.rate"):
         run(cubes, tmp_path / "m")
     assert not (tmp_path / "m" / "model.safetensors").exists()
