@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from elektronn.axes import Size
 from elektronn.network import layers as network_layers
 from elektronn.network.build import Network, build
-from elektronn.network.document import NetworkSettings, chain, layers
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.document import layers
 from elektronn.network.layers import convolve, convolve_plainly, pool_dense
 from elektronn.prediction.dense import Engine, by_shifting
 from elektronn.prediction.tiles import bytes_of
@@ -75,7 +76,7 @@ def memory(tile: Size) -> tuple[float, float]:
 import torch, numpy as np
 from elektronn.axes import Size
 from elektronn.network.build import build
-from elektronn.network.document import NetworkSettings, chain
+from elektronn.network.chain import NetworkSettings, chain
 from elektronn.prediction.dense import Engine
 torch.set_num_threads(1)
 engine = Engine(build(chain(NetworkSettings()), 1), torch.device("cpu"))

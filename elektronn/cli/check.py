@@ -32,7 +32,8 @@ def arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Check; a failure still leaves the picture beside the log."""
-    from elektronn.network.document import chain, geometry
+    from elektronn.network.chain import chain
+    from elektronn.network.document import geometry
     from elektronn.volumes.content import check
 
     params, display = params_of(given), Display("check", given.log)

@@ -8,7 +8,8 @@ from rich.table import Table
 from elektronn.axes import Size
 from elektronn.config.tree import Experiment
 from elektronn.geometry import Stack
-from elektronn.network.document import ConvLayer, chain, geometry, layers, table
+from elektronn.network.chain import chain
+from elektronn.network.document import ConvLayer, geometry, layers, table
 
 COLUMNS = (
     "layer",

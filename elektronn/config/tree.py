@@ -6,7 +6,8 @@ import re
 
 from elektronn.errors import GeometryError
 from elektronn.evaluation.settings import EvaluateSettings
-from elektronn.network.document import NetworkSettings, chain, geometry
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.document import geometry
 from elektronn.prediction.settings import PredictSettings
 from elektronn.report.settings import ReportSettings
 from elektronn.sampling.augment import SamplingSettings

@@ -30,7 +30,7 @@ def adapt(network: Network, tensors: Mapping[str, Tensor], *, strict: bool = Fal
 
     Example:
         >>> from elektronn.network.build import build
-        >>> from elektronn.network.document import NetworkSettings, chain
+        >>> from elektronn.network.chain import NetworkSettings, chain
         >>> one, two = (build(chain(NetworkSettings()), seed=s) for s in (1, 2))
         >>> adapt(two, one.state_dict())[0]
         'conv1: loaded'

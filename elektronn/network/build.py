@@ -68,7 +68,7 @@ def build(document: Document, seed: int | None = None, scheme: str = "he") -> Ne
     """Build a network; with ``seed`` its weights are drawn by ``scheme``, the same on every device.
 
     Example:
-        >>> from elektronn.network.document import NetworkSettings, chain
+        >>> from elektronn.network.chain import NetworkSettings, chain
         >>> network = build(chain(NetworkSettings()), seed=1)
         >>> tuple(network(torch.zeros(1, 1, 7, 127, 127)).shape)
         (1, 2, 3, 25, 25)

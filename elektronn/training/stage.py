@@ -16,7 +16,8 @@ from elektronn.axes import Size
 from elektronn.errors import ConfigError, DataError, at
 from elektronn.network.adapt import adapt
 from elektronn.network.build import build
-from elektronn.network.document import NetworkSettings, chain, geometry, table
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.document import geometry, table
 from elektronn.network.weights import load_tensors, save_model
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.cubes import Cube, load_cubes

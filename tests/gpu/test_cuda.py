@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from elektronn.network.build import build
-from elektronn.network.document import NetworkSettings, chain
+from elektronn.network.chain import NetworkSettings, chain
 from elektronn.prediction.dense import Engine, by_shifting
 
 pytestmark = [

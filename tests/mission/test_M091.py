@@ -8,7 +8,8 @@ import torch
 
 from elektronn.errors import ConfigError
 from elektronn.network.build import build
-from elektronn.network.document import Document, NetworkSettings, Node, chain
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.document import Document, Node
 from elektronn.network.edits import with_tied_chain
 from elektronn.training.losses import regression
 

@@ -7,7 +7,8 @@ import pytest
 from elektronn.axes import Size
 from elektronn.errors import GeometryError
 from elektronn.network.build import build
-from elektronn.network.document import NetworkSettings, chain, geometry, layers
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.document import geometry, layers
 
 
 def test_M021_the_nearest_valid_input_is_chosen() -> None:

@@ -17,7 +17,8 @@ from elektronn.legacy.config_file import read_config
 from elektronn.legacy.elektronn1 import from_options
 from elektronn.network.adapt import adapt
 from elektronn.network.build import build
-from elektronn.network.document import Document, NetworkSettings, Node, chain, conv_node
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.document import Document, Node, conv_node
 from elektronn.network.layers import activation_of, largest_magnitude, pool_strided
 from elektronn.settings import parse
 from elektronn.training.losses import nll, regression

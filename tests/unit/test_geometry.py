@@ -11,7 +11,8 @@ from elektronn.axes import Size
 from elektronn.errors import GeometryError
 from elektronn.geometry import Geometry, Reach
 from elektronn.network.build import build
-from elektronn.network.document import NetworkSettings, chain, geometry
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.document import geometry
 
 
 def test_neuro_network_has_the_field_of_view_of_the_documentation() -> None:

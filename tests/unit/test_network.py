@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from elektronn.axes import Size
 from elektronn.errors import ConfigError, DataError
 from elektronn.network.build import build
+from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.device import choose_device
-from elektronn.network.document import Document, NetworkSettings, Node, chain, layers, table
+from elektronn.network.document import Document, Node, layers, table
 from elektronn.network.layers import convolve, convolve_plainly, pool_dense, pool_strided
 from elektronn.network.weights import load_model, save_model
 

@@ -9,7 +9,7 @@ import torch
 
 from elektronn.errors import ConfigError
 from elektronn.network.build import build
-from elektronn.network.document import NetworkSettings, chain
+from elektronn.network.chain import NetworkSettings, chain
 from elektronn.settings import parse
 from elektronn.training.losses import Criterion
 from elektronn.training.settings import Loss

@@ -13,7 +13,8 @@ import torch
 from elektronn.axes import Size
 from elektronn.errors import CheckFailed, DataError, GeometryError
 from elektronn.network.build import Network, build
-from elektronn.network.document import NetworkSettings, chain, layers
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.document import layers
 from elektronn.network.weights import save_model
 from elektronn.prediction import stage
 from elektronn.prediction.dense import Engine, at_voxel, by_shifting

@@ -10,7 +10,8 @@ import torch
 
 from elektronn.cli.main import main
 from elektronn.network.build import build
-from elektronn.network.document import Document, NetworkSettings, Node, chain
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.document import Document, Node
 from elektronn.network.weights import save_model
 
 VECTOR = Node(kind="input", name="input", arguments={"channels": 4})

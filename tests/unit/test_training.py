@@ -15,7 +15,7 @@ import torch
 
 from elektronn.artefacts import digest
 from elektronn.errors import BusyError, CheckFailed, ConfigError, Stopped
-from elektronn.network.document import NetworkSettings
+from elektronn.network.chain import NetworkSettings
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.training import control, trainer
 from elektronn.training.checkpoint import Backups, State, locked
@@ -169,7 +169,9 @@ def test_backups_alternate(tmp_path: Path) -> None:
 
 
 def test_divergence_is_a_failed_check_with_a_cure(cubes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elektronn.training.losses.nll", lambda scores, labels, **more: nll(scores, labels, **more) * math.inf)
+    monkeypatch.setattr(
+        "elektronn.training.losses.nll", lambda scores, labels, **more: nll(scores, labels, **more) * math.inf
+    )
     with pytest.raises(CheckFailed, match=r"diverged.*lower training.optimiser.rate"):
         run(cubes, tmp_path / "m")
     assert not (tmp_path / "m" / "model.safetensors").exists()
