@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from types import UnionType
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import pydantic
 from pydantic import Field as Field
@@ -56,7 +56,7 @@ def parse(model: type[S], data: Mapping[str, Any], place: str) -> S:
     try:
         return model.model_validate_json(json.dumps(data))
     except pydantic.ValidationError as error:
-        lines = [_sentence(model, place, fault) for fault in error.errors()]
+        lines = [_sentence(model, place, fault) for fault in error.errors() if _is_meant(model, data, fault["loc"])]
         raise ConfigError("\n".join(lines)) from None
     except (TypeError, ValueError) as error:
         raise ConfigError(_said(place, f"{error}; write sections, lists, numbers and text only")) from None
@@ -81,6 +81,7 @@ CURES = {
     "finite_number": "is not a finite number; write one such as 0.001",
     "tuple_type": "is not a list; write [a, b, …]",
     "list_type": "is not a list; write [a, b, …]",
+    "less_than": "is too large; write less than {lt}",
     "too_long": "has {actual_length} entries; write {max_length}",
     "dict_type": "is not a section of key: value lines",
     "model_type": "is not a section of key: value lines",
@@ -126,12 +127,44 @@ def _place(model: type[Settings], location: tuple[Any, ...]) -> tuple[list[str],
     here: Any = model
     for part in location:
         here = _bare(here)
-        if isinstance(here, UnionType):
-            here = _kinds(here).get(part, here)
+        if _is_union(here):
+            here = _kinds(here).get(part) or _member(here, str(part))
         else:
             names.append(str(part))
             here = _inside(here, part)
     return names, _bare(here)
+
+
+def _is_meant(model: type[Settings], data: Any, location: tuple[Any, ...]) -> bool:
+    """Whether a complaint is about what was written. Of ``one | a list of them`` pydantic names both: for a list only
+    the complaints about its entries count, for anything else only those about a single one."""
+    here: Any = model
+    for part in location:
+        here = _bare(here)
+        if _is_union(here):
+            if part not in _kinds(here) and isinstance(data, list | tuple) != _is_list(str(part)):
+                return False
+            here = _kinds(here).get(part) or _member(here, str(part))
+        else:
+            here = _inside(here, part)
+            inside = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+            data = data[part] if inside or (isinstance(data, Mapping) and part in data) else None
+    return True
+
+
+def _is_list(mark: str) -> bool:
+    """Whether pydantic's mark of a union member stands for a list."""
+    return mark.startswith(("tuple[", "list["))
+
+
+def _member(union: Any, mark: str) -> Any:
+    """The member of ``one | a list of them`` that a mark stands for."""
+    return next((m for m in get_args(union) if (get_origin(m) in (tuple, list)) == _is_list(mark)), union)
+
+
+def _is_union(annotation: Any) -> bool:
+    # of two classes Python makes one type of union, of an annotated one another
+    return isinstance(annotation, UnionType) or get_origin(annotation) is Union
 
 
 def _bare(annotation: Any) -> Any:
@@ -139,7 +172,7 @@ def _bare(annotation: Any) -> Any:
     if get_origin(annotation) is Annotated:
         return _bare(get_args(annotation)[0])
     members = [member for member in get_args(annotation) if member is not type(None)]
-    return _bare(members[0]) if isinstance(annotation, UnionType) and len(members) == 1 else annotation
+    return _bare(members[0]) if _is_union(annotation) and len(members) == 1 else annotation
 
 
 def _inside(annotation: Any, part: Any) -> Any:

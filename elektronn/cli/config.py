@@ -48,7 +48,7 @@ def run(given: argparse.Namespace) -> None:
         for name, experiment in params.experiments.items():
             print_geometry(name, experiment, console)
         return
-    from elektronn.volumes.table import data_root, read_table
+    from elektronn.volumes.table import data_root, rows_of
 
-    rows = read_table(Path(params.volumes), data_root(params.data_root))
+    rows = rows_of(params.volumes, data_root(params.data_root))
     print(f"ok: {len(params.experiments)} experiments, {len(rows)} volumes")

@@ -16,6 +16,7 @@ from elektronn.training.settings import TrainingSettings
 from elektronn.volumes.boundaries import BoundarySettings
 from elektronn.volumes.content import CheckSettings
 from elektronn.volumes.sample import SampleSettings
+from elektronn.volumes.table import VolumeEntry
 
 
 class Experiment(Settings):
@@ -30,7 +31,8 @@ class Experiment(Settings):
     @checked
     def _outputs_on_voxels(self) -> Experiment:
         try:
-            geometry(chain(self.network)).centred().input_at_most(self.network.patch)
+            reach = geometry(chain(self.network))
+            (reach.centred() if self.network.is_dense else reach).input_at_most(self.network.patch)
         except GeometryError as error:
             raise ValueError(f"network: {error}") from None
         return self
@@ -41,8 +43,8 @@ class Params(Settings):
 
     data_root: str = "data/raw"
     """Folder that $ELEKTRONN_DATA in the table stands for when the environment variable of that name is not set."""
-    volumes: str = "data/volumes.tsv"
-    """The table of volumes."""
+    volumes: str | tuple[VolumeEntry, ...] = "data/volumes.tsv"
+    """The table of volumes, or its rows as a list."""
     sample: SampleSettings = SampleSettings()
     """The embedded synthetic data set."""
     boundaries: BoundarySettings = BoundarySettings()

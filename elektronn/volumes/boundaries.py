@@ -11,6 +11,9 @@ from elektronn.settings import Flags, Settings
 class BoundarySettings(Settings):
     """What counts as boundary; triples are along z, y, x."""
 
+    source: Literal["ids", "classes"] = "ids"
+    """What the label volumes hold: IDs of cells, or class numbers already (−1 = ignore), which are taken as they are."""
+
     connectivity: Flags = (True, True, True)
     """Axes along which two neighbouring voxels of different ID are both boundary."""
 

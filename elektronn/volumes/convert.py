@@ -30,7 +30,7 @@ def convert(
     block: Triple = BLOCK,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write the boundary map (uint8, zyx; classes 0, 1, 2) of a volume of IDs.
+    """Write the boundary map (uint8, zyx; classes 0, 1, 2) of a volume of IDs, or classes as they are (int16).
 
     Memory is bounded by the block, and the result does not depend on it. Voxel size and offset pass through,
     the settings are stored with the result (attribute ``boundaries``, JSON). ``out`` appears whole or not at all.
@@ -55,12 +55,15 @@ def convert(
         with create_volume(
             out,
             tuple(volume.size),
-            np.uint8,
+            np.uint8 if settings.source == "ids" else np.int16,
             voxel_nm=volume.voxel_nm,
             offset_vox=_offset(volume),
             attributes={"boundaries": json.dumps(plain(settings)), "boundaries_of": f"{ids.path.name}:{ids.key}"},
         ) as sink:
-            _blockwise(volume, sink.write, settings, block, progress)
+            if settings.source == "ids":
+                _blockwise(volume, sink.write, settings, block, progress)
+            else:
+                _copy(volume, sink.write, block, progress)
 
 
 def _blockwise(
@@ -91,6 +94,27 @@ def _blockwise(
             f"{volume.address}: every voxel has the ID {seen.pop()}, so there is nothing to learn: no two cells touch; "
             "check that this is the ID volume (file, key and part)"
         )
+
+
+def _copy(
+    volume: Volume,
+    write: Callable[[Box, NDArray[Any]], None],
+    block: Triple,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Labels that are classes already; only their range is checked."""
+    limits, boxes = np.iinfo(np.int16), blocks(volume.size, block)
+    for done, box in enumerate(boxes, 1):
+        classes = volume.read(box)
+        low, high = int(classes.min()), int(classes.max())
+        if low < -1 or high > limits.max:
+            raise DataError(
+                f"{volume.address}: labels reach from {low} to {high}, and classes are −1 (ignore), 0, 1, …; "
+                "if these are IDs of cells, set boundaries.source to ids"
+            )
+        write(box, classes.astype(np.int16))
+        if progress is not None:
+            progress(done, len(boxes))
 
 
 def _offset(volume: Volume) -> tuple[int, int, int] | None:

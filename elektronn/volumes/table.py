@@ -5,18 +5,38 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 from elektronn.errors import ConfigError, DataError, at
 from elektronn.registry import nearest
+from elektronn.settings import Field, Settings
 from elektronn.volumes.address import Address, parse_address
 
 COLUMNS = ("name", "image", "labels", "axes", "voxel_nm", "role")
 ROLES = ("train", "valid", "test", "predict")
+Length = Annotated[float, Field(gt=0)]
 VARIABLE = "ELEKTRONN_DATA"
 """Environment variable that names the folder of the data; stands before the setting ``data_root``. In the table,
 a path may start with ``$ELEKTRONN_DATA/``; other relative paths start from the directory of the command."""
+
+
+class VolumeEntry(Settings):
+    """One row of the table, written in the parameter file itself."""
+
+    name: str
+    """Letters, digits and underscores; names files."""
+    image: str
+    """``FILE:KEY`` of the image."""
+    labels: str = ""
+    """``FILE:KEY`` of IDs or classes; empty for role ``predict``."""
+    axes: str = ""
+    """Order of the axes on disk, such as ``xyz``; empty: what the file says, else zyx."""
+    voxel_nm: tuple[Length, Length, Length] | None = None
+    """Voxel size zyx, nanometres."""
+    role: Literal["train", "valid", "test", "predict"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,26 @@ class Row:
 def data_root(setting: str) -> Path:
     """The folder that ``$ELEKTRONN_DATA`` stands for in the table."""
     return Path(os.environ.get(VARIABLE) or setting).expanduser().absolute()
+
+
+def rows_of(said: str | Sequence[VolumeEntry], root: Path) -> list[Row]:
+    """The volumes of a parameter file: from the table that it names, or its own entries.
+
+    Raises:
+        DataError, ConfigError: as :func:`read_table`.
+    """
+    if isinstance(said, str):
+        return read_table(Path(said), root)
+    if not said:
+        raise ConfigError("volumes: the list is empty; add an entry with name, image, labels and role")
+    rows = []
+    for i, entry in enumerate(said):
+        voxel = "" if entry.voxel_nm is None else ",".join(map(str, entry.voxel_nm))
+        with at(f"volumes.{i}"):
+            rows.append(_row_of([entry.name, entry.image, entry.labels, entry.axes, voxel, entry.role], root))
+    with at("volumes"):
+        _check_names(rows)
+    return rows
 
 
 def read_table(path: Path, root: Path) -> list[Row]:
@@ -82,23 +122,27 @@ def _row(number: int, cells: list[str], root: Path) -> Row:
     with at(f"line {number}"):
         if len(cells) != len(COLUMNS):
             raise ConfigError(f"has {len(cells)} cells, expected {len(COLUMNS)}; separate them by single tabs")
-        name, image, labels, axes, voxel, role = (cell.strip() for cell in cells)
-        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-            raise ConfigError(f"name '{name}': use letters, digits and underscores only")
-        if role not in ROLES:
-            raise ConfigError(f"role '{role}': {nearest(role, ROLES)}")
-        if not image:
-            raise ConfigError(f"volume '{name}' has no image; fill the cell")
-        if not labels and role != "predict":
-            raise ConfigError(f"volume '{name}' has role {role} but no labels; fill the cell or use role predict")
-        order = f"@{axes}" if axes else ""
-        return Row(
-            name,
-            _address(image + order, root),
-            _address(labels + order.replace("c", ""), root) if labels else None,
-            _voxel(voxel),
-            role,
-        )
+        return _row_of(cells, root)
+
+
+def _row_of(cells: list[str], root: Path) -> Row:
+    name, image, labels, axes, voxel, role = (cell.strip() for cell in cells)
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise ConfigError(f"name '{name}': use letters, digits and underscores only")
+    if role not in ROLES:
+        raise ConfigError(f"role '{role}': {nearest(role, ROLES)}")
+    if not image:
+        raise ConfigError(f"volume '{name}' has no image; fill the cell")
+    if not labels and role != "predict":
+        raise ConfigError(f"volume '{name}' has role {role} but no labels; fill the cell or use role predict")
+    order = f"@{axes}" if axes else ""
+    return Row(
+        name,
+        _address(image + order, root),
+        _address(labels + order.replace("c", ""), root) if labels else None,
+        _voxel(voxel),
+        role,
+    )
 
 
 def _address(text: str, root: Path) -> Address:

@@ -140,3 +140,27 @@ def test_settings_module_is_light() -> None:
         "sys.exit(bool({'numba', 'torch', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_labels_that_are_classes_already_pass_as_they_are(tmp_path: Path) -> None:
+    classes = np.random.default_rng(1).integers(-1, 3, (5, 9, 8)).astype(np.int32)
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["lab"] = classes
+    settings = BoundarySettings(source="classes")
+    convert(
+        parse_address(f"{tmp_path}/in.h5:lab"), parse_address(f"{tmp_path}/out.h5:labels"), settings, block=(2, 4, 8)
+    )
+    found = load(parse_address(f"{tmp_path}/out.h5:labels"))
+    assert found.dtype == np.int16
+    np.testing.assert_array_equal(found, classes)
+
+
+def test_ids_are_not_taken_for_classes(tmp_path: Path) -> None:
+    np.save(tmp_path / "ids.npy", np.full((2, 3, 4), 70000))
+    with pytest.raises(DataError, match=r"reach from 70000 to 70000.*set boundaries.source to ids"):
+        convert(
+            parse_address(f"{tmp_path}/ids.npy"),
+            parse_address(f"{tmp_path}/o.h5:l"),
+            BoundarySettings(source="classes"),
+        )
+    assert not (tmp_path / "o.h5").exists()

@@ -14,7 +14,9 @@ from elektronn.cli.main import main
 from elektronn.config.load import experiment_of, get, override, put, read_params, read_yaml, resolve, write_resolved
 from elektronn.config.tree import Params
 from elektronn.errors import ConfigError, DataError
-from elektronn.settings import plain, schema
+from elektronn.network.chain import NetworkSettings
+from elektronn.settings import parse, plain, schema
+from elektronn.volumes.table import rows_of
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "params.schema.json"
@@ -305,3 +307,51 @@ def test_geometry_says_which_size_was_taken_and_why(capsys: pytest.CaptureFixtur
     assert "along y: 128 wanted, 127 taken (size not possible; 131 would be next)" in said
     assert "field of view 5×31×31, offset 2×15×15, stride 1×4×4; 3×25×25 = 1875 outputs" in said
     assert "73,392 parameters" in said
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"activation": [1, 2]}, ["network.activation.0: 1 is not text", "network.activation.1: 2 is not text"]),
+        ({"activation": 3}, ["network.activation: 3 is not text"]),
+        ({"dropout": "x"}, ['network.dropout: "x" is not a number']),
+        ({"dropout": [0.1, 2.0]}, ["network.dropout.1: 2.0 is too large; write less than 1"]),
+    ],
+)
+def test_one_or_a_list_of_them_complains_about_what_was_written(section: dict[str, object], said: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(NetworkSettings, section, "network")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(said)
+    assert all(line.startswith(start) for line, start in zip(lines, said))
+
+
+def test_volumes_may_stand_in_the_parameter_file(tmp_path: Path) -> None:
+    entries = [
+        {"name": "a", "image": "$ELEKTRONN_DATA/a.h5:raw", "labels": "a.h5:lab", "axes": "xyz", "role": "train"},
+        {"name": "b", "image": "b.h5:raw", "voxel_nm": [20, 10, 10], "role": "predict"},
+    ]
+    rows = rows_of(resolve({"volumes": entries}).volumes, tmp_path)
+    table = tmp_path / "volumes.tsv"
+    table.write_text(
+        "name\timage\tlabels\taxes\tvoxel_nm\trole\n"
+        "a\t$ELEKTRONN_DATA/a.h5:raw\ta.h5:lab\txyz\t\ttrain\n"
+        "b\tb.h5:raw\t\t\t20,10,10\tpredict\n"
+    )
+    assert rows == rows_of(str(table), tmp_path)
+    assert rows[0].labels is not None
+    assert rows[0].labels.axes == "xyz"
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([], "volumes: the list is empty"),
+        ([{"name": "a b", "image": "a.h5", "labels": "b.h5", "role": "test"}], r"volumes.0: name 'a b': use letters"),
+        ([{"name": "a", "image": "a.h5", "role": "train"}], "volumes.0: volume 'a' has role train but no labels"),
+        ([{"name": "a", "image": "a.h5", "role": "predict"}] * 2, "volumes: volume 'a' stands in the table twice"),
+    ],
+)
+def test_wrong_volumes_in_the_parameter_file_are_named(entries: list[object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        rows_of(resolve({"volumes": entries}).volumes, tmp_path)

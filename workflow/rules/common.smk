@@ -4,7 +4,7 @@ from pathlib import Path
 
 from elektronn.config.load import get, read_params, resolve
 from elektronn.errors import ElektronnError
-from elektronn.volumes.table import data_root, read_table
+from elektronn.volumes.table import data_root, rows_of
 from elektronn.workflow.layout import (
     code_files,
     merged,
@@ -22,7 +22,7 @@ try:
     PARAMS = resolve(RAW)
     VOLUMES = {
         row.name: row
-        for row in read_table(Path(PARAMS.volumes), data_root(PARAMS.data_root))
+        for row in rows_of(PARAMS.volumes, data_root(PARAMS.data_root))
     }
     for name, experiment in PARAMS.experiments.items():
         volumes_of(name, experiment, VOLUMES)

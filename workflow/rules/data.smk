@@ -18,7 +18,7 @@ rule sample:
 # Here the addresses from the table are parameters, so that a new row does not touch what was made of the others.
 rule volume:
     input:
-        table=PARAMS.volumes,
+        table=PARAMS.volumes if isinstance(PARAMS.volumes, str) else [],
         files=lambda w: sorted(
             {
                 str(a.path)
