@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from elektronn.cli.options import params_of, settings_arguments
+from elektronn.errors import ConfigError
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     verb.add_argument(
         "what",
-        choices=("show", "check", "geometry", "schema"),
+        choices=("show", "check", "geometry", "schema", "upgrade"),
         help="show: all settings with defaults (YAML); check: settings and table of volumes; geometry: layer sizes, "
-        "fields of view and cost of each network; schema: JSON schema for editors",
+        "fields of view and cost of each network; schema: JSON schema for editors; upgrade: a config of ELEKTRONN 1 "
+        "(FILE.py) as a parameter file, with what changed as comments",
     )
     verb.add_argument("file", nargs="?", type=Path, metavar="FILE", help="parameter file (default: params.yaml here)")
+    verb.add_argument(
+        "--trust", action="store_true", help="upgrade: run a config that cannot be read; only if you know its author"
+    )
     settings_arguments(verb)
 
 
@@ -28,6 +34,9 @@ def run(given: argparse.Namespace) -> None:
 
     if given.what == "schema":
         print(json.dumps(schema(Params), indent=2))
+        return
+    if given.what == "upgrade":
+        _upgrade(given)
         return
     given.params = given.file or given.params
     if given.params is None and Path("params.yaml").is_file():
@@ -52,3 +61,15 @@ def run(given: argparse.Namespace) -> None:
 
     rows = rows_of(params.volumes, data_root(params.data_root))
     print(f"ok: {len(params.experiments)} experiments, {len(rows)} volumes")
+
+
+def _upgrade(given: argparse.Namespace) -> None:
+    from elektronn.cli.old_run import as_yaml, find_config, upgraded
+
+    if given.file is None:
+        raise ConfigError("upgrade needs a config of ELEKTRONN 1; write elektronn config upgrade FILE.py > params.yaml")
+    config = find_config(given.file)
+    old, new, _ = upgraded(config, Path.cwd(), trust=given.trust)
+    for text in old.warnings:
+        print(f"elektronn config: {text}", file=sys.stderr)
+    print(as_yaml(new, config), end="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -52,19 +52,26 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    from elektronn.errors import ElektronnError
-
     arguments = sys.argv[1:] if arguments is None else arguments
     given = parser(next((word for word in arguments if word in VERBS), None)).parse_args(arguments)
+    return guarded(
+        f"elektronn {given.verb}", given, lambda given: import_module(f"elektronn.cli.{given.verb}").run(given)
+    )
+
+
+def guarded(command: str, given: argparse.Namespace, work: Callable[[argparse.Namespace], None]) -> int:
+    """Do the work of a command; failures become one line each and an exit code."""
+    from elektronn.errors import ElektronnError
+
     try:
-        import_module(f"elektronn.cli.{given.verb}").run(given)
+        work(given)
     except ElektronnError as error:
         for line in str(error).splitlines():
-            print(f"elektronn {given.verb}: {line}", file=sys.stderr)
+            print(f"{command}: {line}", file=sys.stderr)
         _log(given, str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"elektronn {given.verb}: interrupted; nothing half-written was left", file=sys.stderr)
+        print(f"{command}: interrupted; nothing half-written was left", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

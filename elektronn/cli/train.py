@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -15,7 +16,9 @@ from elektronn.errors import ConfigError, GeometryError, at
 from elektronn.volumes.address import Address
 
 if TYPE_CHECKING:
+    from elektronn.config.tree import Experiment, Params
     from elektronn.training.control import Event, Mailbox, Preview
+    from elektronn.training.stage import Outputs, Start
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
@@ -47,37 +50,90 @@ def arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Train."""
-    from elektronn.config.load import experiment_of, write_resolved
-    from elektronn.report.learning import draw_history
-    from elektronn.training.control import Mailbox
-    from elektronn.training.stage import Outputs, train
+    from elektronn.config.load import experiment_of
+    from elektronn.training.stage import Outputs, Start
 
     params = params_of(given)
     experiment = experiment_of(params, given.experiment)
-    if not given.train:
-        raise ConfigError("nothing to train on; give at least one --train NAME IMAGE LABELS")
     folder = given.model.parent
     state = given.state or folder / "state"
     outputs = Outputs(given.model, given.history or folder / "history.csv", given.card or folder / "model.json", state)
     curves, resolved = given.curves or folder / "curves.png", given.resolved or folder / "params.resolved.yaml"
     prepare(given.model, curves, resolved)
-    mailbox, display = Mailbox(), Display(f"train {given.experiment}", given.log)
+    rows = {"train": _volumes(given.train), "valid": _volumes(given.valid)}
+    if not given.train:
+        rows = table_volumes(params, experiment)
+    start = Start.of(given.start) if given.start else None
     place = f"{given.params or 'settings'}: experiments.{given.experiment}"
-    with _signals(mailbox), display.bar(), at(place, only=GeometryError):
+    display = Display(f"train {given.experiment}", given.log)
+    with at(place, only=GeometryError):
+        carry_out(experiment, rows, outputs, display, start=start)
+    finish(outputs, display, params, given.experiment, resolved, curves)
+
+
+def carry_out(
+    experiment: Experiment,
+    rows: Mapping[str, Sequence[tuple[str, Address, Address]]],
+    outputs: Outputs,
+    display: Display,
+    *,
+    start: Start | None = None,
+    ready: Callable[[str], None] = lambda fingerprint: None,
+    status: bool = True,
+) -> None:
+    """Train with a progress bar; SIGINT and SIGTERM save and stop."""
+    from elektronn.training.control import Mailbox
+    from elektronn.training.stage import train
+
+    mailbox = Mailbox()
+    with _signals(mailbox), display.bar():
         train(
-            _volumes(given.train),
-            _volumes(given.valid),
+            rows["train"],
+            rows["valid"],
             experiment.network,
             experiment.sampling,
             experiment.training,
             outputs,
-            start=given.start,
+            start=start,
+            ready=ready,
             mailbox=mailbox,
-            listen=_Listener(display, state, experiment.training.steps),
+            listen=_Listener(display, outputs.state, experiment.training.steps, status),
         )
-    draw_history(outputs.history, curves)
-    write_resolved(resolved, params, f"experiments.{given.experiment}")
-    display.line(f"{given.model}: trained model of experiment {given.experiment}")
+
+
+def finish(outputs: Outputs, display: Display, params: Params, name: str, resolved: Path, curves: Path | None) -> None:
+    """What stands beside a trained model: its settings, and its learning curves."""
+    from elektronn.config.load import write_resolved
+    from elektronn.report.learning import draw_history
+
+    if curves is not None:
+        draw_history(outputs.history, curves)
+    write_resolved(resolved, params, f"experiments.{name}")
+    display.line(f"{outputs.model}: trained model of experiment {name}")
+
+
+def table_volumes(params: Params, experiment: Experiment) -> dict[str, list[tuple[str, Address, Address]]]:
+    """The volumes of an experiment from the table, where their labels are classes already.
+
+    Raises:
+        ConfigError: labels are IDs, or there is nothing to train on.
+    """
+    from elektronn.volumes.table import data_root, rows_of
+
+    if params.boundaries.source != "classes":
+        raise ConfigError(
+            "nothing to train on; give at least one --train NAME IMAGE LABELS, or set boundaries.source to classes "
+            "if the labels in the table are classes already"
+        )
+    wanted = experiment.volumes
+    rows = [r for r in rows_of(params.volumes, data_root(params.data_root)) if not wanted or r.name in wanted]
+    found = {role: [(r.name, r.image, r.labels) for r in rows if r.role == role and r.labels] for role in ROLES}
+    if not found["train"]:
+        raise ConfigError("volumes: none of role train among them; give one volume that role")
+    return found
+
+
+ROLES = ("train", "valid")
 
 
 def _volumes(rows: list[list[str]]) -> list[tuple[str, Address, Address]]:
@@ -108,9 +164,8 @@ class _signals:  # noqa: N801 - reads as a block
 class _Listener:
     """Shows what a training says."""
 
-    def __init__(self, display: Display, state: Path, steps: int) -> None:
-        self.display, self.state, self.steps = display, state, steps
-        self.speed = 0.0
+    def __init__(self, display: Display, state: Path, steps: int, status: bool) -> None:
+        self.display, self.state, self.steps, self.status = display, state, steps, status
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -127,7 +182,7 @@ class _Listener:
             case control.Stepped():
                 note = f"loss {event.loss:.4f}  {event.steps_per_s:.1f} it/s  data wait {event.data_wait:.0%}"
                 self.display.advance(event.step, self.steps, note)
-            case control.Row():
+            case control.Row() if self.status:
                 self.display.line(_row(event.values))
             case control.Preview():
                 self._draw(event)

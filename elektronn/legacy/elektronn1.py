@@ -8,6 +8,7 @@ images as ``(ch, x, y)`` or ``(z, ch, x, y)``; ours take ``(n_out, n_in)`` and f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def convert(
     for i, layer in enumerate(layers):
         last = i == len(layers) - 1
         name = "output" if last else f"layer{i + 1}"
-        activation = "linear" if last else _spelled(activations[i])
+        activation = "linear" if last else spelled(activations[i])
         if "W_in" in layer:
             node, arrays = _recurrent(name, layer, activation)
         elif layer["W"].ndim in (4, 5):
@@ -71,7 +72,7 @@ def convert(
     return Document(nodes=tuple(nodes)), weights
 
 
-def _spelled(activation: str) -> str:
+def spelled(activation: str) -> str:
     """An original activation's name as we write it: ``sig``, ``ReLU`` …"""
     return ALIASES.get(activation.lower(), activation.lower())
 
@@ -183,13 +184,44 @@ def from_options(options: Mapping[str, Any], layers: Sequence[OldLayer]) -> tupl
     )
 
 
+def loose_weights(layers: Sequence[OldLayer], options: Mapping[str, Any]) -> dict[str, Array]:
+    """Weights of a parameter file in our order and orientation, by number, for a network that may be another one.
+
+    Args:
+        layers: in the order of the file; with or without the output layer.
+        options: of the network that they shall go into; its pooling and input size decide how a perceptron behind
+            convolutions is turned. One that does not fit them is left as it is: it has another size anyway.
+    """
+    weights: dict[str, Array] = {}
+    sizes: list[tuple[Size, Size]] = []
+    for i, layer in enumerate(layers):
+        if "W_in" in layer:
+            arrays = _recurrent("", layer, "linear")[1]
+        elif layer["W"].ndim in (4, 5):
+            pools = options["pool"]
+            node, arrays = _convolution("", layer, pools[i] if i < len(pools) else 1, "linear", "max")
+            sizes.append((Size(*node.arguments["kernel"]), Size(*node.arguments["pool"])))
+        else:
+            flat = None
+            if sizes and options["filters"] and layers[i - 1]["W"].ndim > 2:
+                with suppress(ConfigError):
+                    flat = _flattened(sizes, _patch(options), layers[i - 1], layer)
+            arrays = _perceptron("", layer, "linear", flat)[1]
+        weights |= {f"layers.layer{i + 1}.{key}": np.ascontiguousarray(value) for key, value in arrays.items()}
+    return weights
+
+
 def _patch(options: Mapping[str, Any]) -> list[int]:
     """The input size that the original chose, in its order."""
     dimensions, wanted = options["n_dim"], options["desired_input"]
     sizes = [wanted] * dimensions if isinstance(wanted, int) or wanted is None else list(wanted)
+    return [stack.choose(size)[0] for stack, size in zip(stacks_of(options), sizes)]
+
+
+def stacks_of(options: Mapping[str, Any]) -> list[Stack]:
+    """The convolutions of normalised options along each axis, in the original's order of axes."""
 
     def along(rows: Sequence[Any], axis: int) -> tuple[int, ...]:
         return tuple(row if isinstance(row, int) else row[axis] for row in rows)
 
-    stacks = (Stack(along(options["filters"], a), along(options["pool"], a)) for a in range(dimensions))
-    return [stack.choose(size)[0] for stack, size in zip(stacks, sizes)]
+    return [Stack(along(options["filters"], a), along(options["pool"], a)) for a in range(options["n_dim"])]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from elektronn.artefacts import as_json, code_digest, digest, fingerprint, prepare, writing
 from elektronn.axes import Size
@@ -49,6 +50,26 @@ class Outputs:
     state: Path
 
 
+@dataclass(frozen=True)
+class Start:
+    """Weights that a network starts from.
+
+    Attributes:
+        name: of the file, for messages.
+        tensors: by name.
+        digest: sha256 of the file.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    digest: str
+
+    @classmethod
+    def of(cls, path: Path) -> Start:
+        """The weights of a model file."""
+        return cls(str(path), load_tensors(path)[0], digest(path))
+
+
 def train(
     train: Sequence[Labelled],
     valid: Sequence[Labelled],
@@ -57,7 +78,8 @@ def train(
     training: TrainingSettings,
     outputs: Outputs,
     *,
-    start: Path | None = None,
+    start: Start | None = None,
+    ready: Callable[[str], None] = lambda fingerprint: None,
     mailbox: Mailbox | None = None,
     listen: Listener = lambda event: None,
 ) -> None:
@@ -67,7 +89,8 @@ def train(
         train, valid: labelled volumes; image and labels registered by their centres.
         network, sampling, training: settings sections.
         outputs: where the results and the backups go.
-        start: model file whose weights the network starts from; see :func:`elektronn.network.adapt.adapt`.
+        start: weights that the network starts from; see :func:`elektronn.network.adapt.adapt`.
+        ready: called with the fingerprint of the run when all is checked and nothing is written yet.
         mailbox: commands for the running training.
         listen: is told of every event.
 
@@ -84,16 +107,16 @@ def train(
     with at("network"):
         reach = geometry(document).centred()
         patch = reach.input_at_most(network.patch)
-    begin = load_tensors(start)[0] if start is not None else None
     made_from = _fingerprint(train, valid, network, sampling, training, start)
+    ready(made_from)
     prepare(outputs.model, outputs.history, outputs.card)
     _refuse_other_run(outputs.model, made_from)
     with locked(outputs.state):
         backups = Backups(outputs.state)
         built = build(document, training.seed, network.initialisation)
-        if begin is not None:
-            for line in adapt(built, begin):
-                listen(Noted(f"{start}: {line}"))
+        if start is not None:
+            for line in adapt(built, start.tensors):
+                listen(Noted(f"{start.name}: {line}"))
         task = Task(built, patch, cubes, checks, made_from)
         trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), listen)
         # only now that nothing stands in the way of the new run
@@ -140,10 +163,10 @@ def _fingerprint(
     network: NetworkSettings,
     sampling: SamplingSettings,
     training: TrainingSettings,
-    start: Path | None,
+    start: Start | None,
 ) -> str:
     inputs = [f"{role} {_origin(i, b)}" for role, rows in (("train", train), ("valid", valid)) for _, i, b in rows]
-    inputs += [f"start {digest(start)}"] if start is not None else []
+    inputs += [f"start {start.digest}"] if start is not None else []
     return fingerprint(_with_effect(network, sampling, training), inputs, code_digest(*CODE))
 
 
@@ -155,15 +178,20 @@ def _with_effect(
     return {name: {k: v for k, v in said.items() if k not in WITHOUT_EFFECT} for name, said in sections.items()}
 
 
+def made_by(model: Path) -> str | None:
+    """Fingerprint of the run that made a model file; ``unknown`` if it does not say, None if there is none."""
+    if not model.exists():
+        return None
+    try:
+        return str(load_tensors(model)[1]["card"]["fingerprint"])
+    except (DataError, KeyError):
+        return "unknown"
+
+
 def _refuse_other_run(model: Path, made_from: str) -> None:
     """A model of other settings, data or code is never overwritten: it may be all that is left of a long training."""
-    if not model.exists():
-        return
-    try:
-        other = load_tensors(model)[1]["card"]["fingerprint"]
-    except (DataError, KeyError):
-        other = "unknown"
-    if other != made_from:
+    other = made_by(model)
+    if other not in (None, made_from):
         raise ConfigError(
             f"{model}: holds the model of another run (fingerprint {other[:8]}, this one would be {made_from[:8]}); "
             "give another --model, or move that one away"

@@ -9,6 +9,7 @@ import pytest
 from elektronn.artefacts import digest
 from elektronn.errors import DataError
 from elektronn.training import control
+from elektronn.training.stage import Start
 from tests.unit.test_training import cubes, losses, run  # noqa: F401 - cubes is a fixture
 
 
@@ -18,7 +19,7 @@ def test_M093_a_training_started_from_a_model_begins_where_that_one_ended(cubes:
     second = run(
         cubes,
         tmp_path / "second",
-        start=first.model,
+        start=Start.of(first.model),
         listen=lambda e: notes.append(e.text) if isinstance(e, control.Noted) else None,
     )
     ended, began = losses(first.history)[-1].split(","), losses(second.history)[0].split(",")
@@ -29,4 +30,4 @@ def test_M093_a_training_started_from_a_model_begins_where_that_one_ended(cubes:
 
 def test_M093_a_missing_start_is_an_error(cubes: Path, tmp_path: Path) -> None:  # noqa: F811
     with pytest.raises(DataError, match="no such file"):
-        run(cubes, tmp_path / "m", start=tmp_path / "none.safetensors")
+        run(cubes, tmp_path / "m", start=Start.of(tmp_path / "none.safetensors"))
