@@ -23,7 +23,7 @@ class State:
     """A trainer's state after ``step`` updates.
 
     Attributes:
-        tensors: weights (``weights.…``) and optimiser state (``optimiser.…``).
+        tensors: weights (``weights.…``) and state of the optimisers (``optimiser.…``).
         facts: plain data: step, fingerprint, history rows, seconds, sums since the last row, warnings.
     """
 
@@ -91,22 +91,22 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def flatten(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Optimiser state as named tensors; numbers become tensors of no axes."""
+def flatten(optimiser: torch.optim.Optimizer, label: str) -> dict[str, torch.Tensor]:
+    """Optimiser state as tensors named ``optimiser.<label>.<parameter>.<entry>``; numbers become tensors of no axes."""
     state = optimiser.state_dict()["state"]
     return {
-        f"optimiser.{index}.{name}": torch.as_tensor(value).clone()
+        f"optimiser.{label}.{index}.{name}": torch.as_tensor(value).clone()
         for index, entries in state.items()
         for name, value in entries.items()
         if value is not None
     }
 
 
-def restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+def restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], label: str) -> None:
     """Put the state of :func:`flatten` back."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for full, tensor in tensors.items():
-        if full.startswith("optimiser."):
-            _, index, name = full.split(".", 2)
+        if full.startswith(f"optimiser.{label}."):
+            _, _, index, name = full.split(".", 3)
             state.setdefault(int(index), {})[name] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from elektronn.training.schedules import Value
+from elektronn.training.settings import Optimiser, Schedule
+
 
 @dataclass(frozen=True)
 class Stop:
@@ -18,7 +21,38 @@ class Stop:
     reason: str
 
 
-Command = Stop
+@dataclass(frozen=True)
+class SetValue:
+    """From the next step on a number is ``value``; its schedule goes on from there, in proportion.
+
+    Attributes:
+        name: as in ``training.schedules``, or ``rate``.
+    """
+
+    name: str
+    value: Value
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value}"
+
+
+@dataclass(frozen=True)
+class SetOptimiser:
+    """From the next step on another optimiser, or the same with other numbers, which end what was set by hand before.
+
+    Attributes:
+        settings: kind and numbers; a kind that was in use before finds its state again.
+        schedule: of the learning rate, from the start of the training; ``None``: the one in use.
+    """
+
+    settings: Optimiser
+    schedule: Schedule | None = None
+
+    def __str__(self) -> str:
+        return f"optimiser {self.settings}" + (f", schedule {self.schedule}" if self.schedule else "")
+
+
+Command = Stop | SetValue | SetOptimiser
 
 
 @dataclass

@@ -130,6 +130,7 @@ def train(
             "data": {name: _origin(image, labels) for name, image, labels in (*train, *valid)},
             "versions": versions(),
             "warnings": trainer.warnings,
+            "changes": trainer.steering.changes,
             "steps": trainer.step,
         }
         _export(trainer, patch, facts, outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,23 @@ from elektronn.sampling.batch import Batch, Sampler
 from elektronn.sampling.cubes import Cube
 from elektronn.sampling.draws import draws
 from elektronn.sampling.prefetch import Prefetch
-from elektronn.training.checkpoint import Backups, State, flatten, restore
-from elektronn.training.control import Listener, Mailbox, Preview, Row, Saved, Started, Stepped, Warned
+from elektronn.training.checkpoint import Backups, State
+from elektronn.training.control import (
+    Command,
+    Listener,
+    Mailbox,
+    Noted,
+    Preview,
+    Row,
+    Saved,
+    Started,
+    Stepped,
+    Stop,
+    Warned,
+)
 from elektronn.training.losses import Criterion
-from elektronn.training.optimisers import make_optimiser, rate_at
 from elektronn.training.settings import TrainingSettings
+from elektronn.training.steering import Steering
 
 FETCH_EVERY = 20
 """Steps between looks at the loss: on a GPU each look waits for the device."""
@@ -68,7 +80,8 @@ class Trainer:
         self._prepare_arithmetic()
         self.network = task.network.to(self.device)
         self.criterion = Criterion(settings.loss, self._class_weights())
-        self.optimiser = make_optimiser(settings.optimiser, self.network.parameters())
+        with at("training", only=ConfigError):
+            self.steering = Steering(settings, sampling, self.network)
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.warnings: list[str] = []
@@ -111,10 +124,11 @@ class Trainer:
         self.listen(Started(self.step, self.settings.steps, resumed, str(self.device), count))
         if not self.history:
             self._record()
-        with Prefetch(
-            self.sampler.batch, first=self.step, workers=self.sampling.workers, ahead=self.sampling.prefetch
-        ) as batches:
-            self._loop(batches)
+        while not self.finished:
+            with Prefetch(
+                self._batch, first=self.step, workers=self.sampling.workers, ahead=self.sampling.prefetch
+            ) as batches:
+                self._loop(batches)
         self._save(final=True)
 
     @property
@@ -129,12 +143,18 @@ class Trainer:
         limit = self.settings.max_seconds
         return self.step >= self.settings.steps or (limit is not None and self.seconds >= limit)
 
+    def _batch(self, step: int) -> Batch:
+        """The batch of a step, with the numbers of the augmentations at that step."""
+        if not self.steering.moves_samples:
+            return self.sampler.batch(step)
+        return replace(self.sampler, settings=self.steering.sampling_at(step)).batch(step)
+
     def _loop(self, batches: Prefetch[Batch]) -> None:
+        """Train to the end, or until the batches that were made ahead are no longer those of the plan."""
         saved = time.monotonic()
         while not self.finished:
-            for command in self.mailbox.drain():
-                self._save(final=True)
-                raise Stopped(f"stopped at step {self.step} ({command.reason}); the same command resumes there")
+            if not self._obey(self.mailbox.drain()):
+                return
             self._advance(batches)
             if self.step % self.settings.history_every == 0 or self.finished:
                 self._record()
@@ -145,20 +165,33 @@ class Trainer:
                 self._save()
                 saved = time.monotonic()
 
+    def _obey(self, commands: Sequence[Command]) -> bool:
+        """Do what was asked for; whether the batches that were made ahead are still those of the plan."""
+        samples = self.steering.sampling_at(self.step) if commands else None
+        for command in commands:
+            if isinstance(command, Stop):
+                self._save(final=True)
+                raise Stopped(f"stopped at step {self.step} ({command.reason}); the same command resumes there")
+            try:
+                self.steering.obey(command, self.step)
+            except ConfigError as error:
+                self.listen(Noted(f"not changed: {error}"))
+            else:
+                self.listen(Noted(self.steering.changes[-1]))
+        return not commands or self.steering.sampling_at(self.step) == samples
+
     def _advance(self, batches: Prefetch[Batch]) -> None:
         began = time.perf_counter()
         batch = batches.take()
         waited = time.perf_counter() - began
-        rate = rate_at(self.settings.schedule, self.settings.optimiser.rate, self.step, self.settings.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        self._prepare()
         loss = self._update(batch)
         self.step += 1
-        self.loss_sum += loss.detach()
+        self.loss_sum += loss
         for name, more in (("steps", 1), ("warped", batch.warped), ("plain", batch.plain)):
             self.counts[name] += more
         look = self.step % FETCH_EVERY == 0 or self.finished
-        value = float(loss.detach()) if look else math.nan
+        value = float(loss) if look else math.nan
         self.wait += waited
         self.seconds += time.perf_counter() - began
         if look:
@@ -166,18 +199,31 @@ class Trainer:
             elapsed = max(self.seconds - self.row_seconds, 1e-9)
             self.listen(Stepped(self.step, value, self.counts["steps"] / elapsed, self.wait / elapsed))
 
+    def _prepare(self) -> None:
+        """Put every number that changes with the step in place."""
+        self.steering.prepare(self.step)
+        if self.steering.loss is not self.settings.loss:
+            self.settings = self.settings.model_copy(update={"loss": self.steering.loss})
+            self.criterion = Criterion(self.settings.loss, self._class_weights())
+
     def _update(self, batch: Batch) -> Tensor:
+        """One step of the optimiser; its loss: before the update, or after it where it evaluates several times."""
         image = torch.from_numpy(batch.image).to(self.device, non_blocking=True)
         labels = self._labels(batch)
-        if self.network.has_dropout:
-            # the masks too are a function of seed and step, so that a resumed run draws the same
-            torch.manual_seed(int(draws(self.settings.seed, self.step, 0, "dropout").integers(2**62)))
-        with self._autocast():
-            scores = self.network.train()(image)
-        loss = self.criterion.loss(scores, labels)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        optimiser = self.steering.optimisers.current
+
+        def evaluate() -> Tensor:
+            if self.network.has_dropout:
+                # the masks too are a function of seed and step: a resumed run and a second evaluation draw the same
+                torch.manual_seed(int(draws(self.settings.seed, self.step, 0, "dropout").integers(2**62)))
+            with self._autocast():
+                scores = self.network.train()(image)
+            loss = self.criterion.loss(scores, labels)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+
+        loss: Tensor = optimiser.step(evaluate)  # type: ignore[assignment, arg-type]
         return loss
 
     def _labels(self, batch: Batch) -> Tensor:
@@ -190,11 +236,19 @@ class Trainer:
 
     def _check(self, loss: float) -> None:
         if not math.isfinite(loss):
-            rate = self.optimiser.param_groups[0]["lr"]
+            rate = self._rate()
+            where, what = ("", "change training.optimiser")
+            if rate is not None:
+                where, what = f" (learning rate {rate:g})", "lower training.optimiser.rate"
             raise CheckFailed(
-                f"training diverged: the loss is {loss} at step {self.step} (learning rate {rate:g}); "
-                "lower training.optimiser.rate and start again; the last backup is from before"
+                f"training diverged: the loss is {loss} at step {self.step}{where}; "
+                f"{what} and start again; the last backup is from before"
             )
+
+    def _rate(self) -> float | None:
+        """Learning rate of the next update; ``None`` if the optimiser has none."""
+        rate = self.steering.plan.values_at(self.step).get("rate")
+        return rate if isinstance(rate, float) else None
 
     def measure(self, source: str) -> tuple[float, float]:
         """Loss and error on the monitor examples of ``train`` or ``valid``; see :class:`~.losses.Criterion`."""
@@ -223,7 +277,8 @@ class Trainer:
             row |= {"warped": self.counts["warped"] / examples, "warp_misfits": self.counts["plain"] / examples}
         for source in self.watch:
             row[f"{source}_loss"], row[f"{source}_error"] = self.measure(source)
-        row["rate"] = rate_at(self.settings.schedule, self.settings.optimiser.rate, self.step, self.settings.steps)
+        if (rate := self._rate()) is not None:
+            row["rate"] = rate
         self.history.append(row)
         self.loss_sum.zero_()
         self.counts = dict.fromkeys(self.counts, 0)
@@ -253,8 +308,8 @@ class Trainer:
         state, path = found
         weights = {n.removeprefix("weights."): t for n, t in state.tensors.items() if n.startswith("weights.")}
         self.network.load_state_dict(weights)
-        restore(self.optimiser, state.tensors)
         facts = state.facts
+        self.steering.restore(facts["steering"], state.tensors)
         self.step, self.history, self.warnings = facts["step"], list(facts["history"]), list(facts["warnings"])
         self.seconds, self.row_seconds, self.wait = facts["seconds"], facts["row_seconds"], facts["wait"]
         self.counts = dict(facts["counts"])
@@ -274,8 +329,9 @@ class Trainer:
             "wait": self.wait,
             "counts": self.counts,
             "loss_sum": float(self.loss_sum),
+            "steering": self.steering.facts(),
         }
-        return State({**tensors, **flatten(self.optimiser)}, facts)
+        return State({**tensors, **self.steering.optimisers.tensors()}, facts)
 
     def _save(self, final: bool = False) -> None:
         """Write a backup; a full disk must not end a training of days, so it only warns until the end."""

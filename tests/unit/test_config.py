@@ -114,7 +114,7 @@ def test_empty_file_means_defaults(tmp_path: Path) -> None:
         ),
         (
             experiment("training: {optimiser: {kind: sgd, beta1: 0.5}}"),
-            "experiments.e.training.optimiser.beta1: unknown key: known are kind, momentum, rate, weight_decay",
+            "experiments.e.training.optimiser.beta1: unknown key: known are kind, momentum, rate, rule, weight_decay",
         ),
         (
             experiment("sampling: {augment: [{kind: flip}, {kind: warp, amont: 1.0}]}"),
@@ -126,7 +126,7 @@ def test_empty_file_means_defaults(tmp_path: Path) -> None:
         ),
         (
             experiment("training: {schedule: {floor: 0.1}}"),
-            "experiments.e.training.schedule.kind: missing; write one of exponential, cosine",
+            "experiments.e.training.schedule.kind: missing; write one of exponential, cosine, constant, steps, linear, one_cycle",
         ),
     ],
 )

@@ -21,7 +21,7 @@ from elektronn.training import control, trainer
 from elektronn.training.checkpoint import Backups, State, locked
 from elektronn.training.control import Mailbox, Stop
 from elektronn.training.losses import nll
-from elektronn.training.optimisers import rate_at
+from elektronn.training.schedules import value_at
 from elektronn.training.settings import Adam, Cosine, Sgd, TrainingSettings
 from elektronn.training.stage import Outputs, train
 from elektronn.volumes.address import parse_address
@@ -217,7 +217,7 @@ def test_loss_ignores_unlabelled_outputs() -> None:
 
 
 def test_cosine_ends_at_its_floor() -> None:
-    assert rate_at(Cosine(floor=0.01), 0.1, 100, 100) == pytest.approx(0.001)
+    assert value_at(Cosine(floor=0.01), 0.1, 100, 100) == pytest.approx(0.001)
 
 
 def test_reduced_precision_trains(cubes: Path, tmp_path: Path) -> None:
