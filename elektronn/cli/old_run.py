@@ -83,7 +83,8 @@ def _count_classes(labels: Sequence[tuple[Path, str]]) -> int:
 
 def _ask_outputs(source: dict[str, Any]) -> int:
     """What the data class says of itself."""
-    from elektronn.sampling.user_data import DataSettings, open_user_data
+    from elektronn.sampling.data import DataSettings
+    from elektronn.sampling.user_data import open_user_data
     from elektronn.settings import parse
 
     data = open_user_data(parse(DataSettings, source, "data"))

@@ -94,6 +94,7 @@ def carry_out(
             experiment.sampling,
             experiment.training,
             outputs,
+            data=experiment.data,
             start=start,
             ready=ready,
             mailbox=mailbox,
@@ -120,6 +121,8 @@ def table_volumes(params: Params, experiment: Experiment) -> dict[str, list[tupl
     """
     from elektronn.volumes.table import data_root, rows_of
 
+    if experiment.data is not None:
+        return {"train": [], "valid": []}
     if params.boundaries.source != "classes":
         raise ConfigError(
             "nothing to train on; give at least one --train NAME IMAGE LABELS, or set boundaries.source to classes "

@@ -11,6 +11,7 @@ from elektronn.network.document import geometry
 from elektronn.prediction.settings import PredictSettings
 from elektronn.report.settings import ReportSettings
 from elektronn.sampling.augment import SamplingSettings
+from elektronn.sampling.data import DataSettings
 from elektronn.settings import Settings, checked
 from elektronn.training.settings import TrainingSettings
 from elektronn.volumes.boundaries import BoundarySettings
@@ -24,6 +25,8 @@ class Experiment(Settings):
 
     volumes: tuple[str, ...] = ()
     """Names from the table of volumes; their roles stand there. Empty: all of the table."""
+    data: DataSettings | None = None
+    """A class of your own that gives the batches, instead of volumes."""
     network: NetworkSettings = NetworkSettings()
     sampling: SamplingSettings = SamplingSettings()
     training: TrainingSettings = TrainingSettings()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,23 @@ class Batch:
     labels: NDArray[np.int16]
     warped: int = 0
     plain: int = 0
+
+
+class Supply(Protocol):
+    """Where batches come from."""
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether a batch depends on its step alone, so that several threads may ask for them in any order."""
+        ...
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step."""
+        ...
+
+    def changed(self, settings: SamplingSettings) -> Supply:
+        """The same with other numbers in the augmentations."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,15 @@ class Sampler:
         room = np.array([self._places(cube) for cube in self.cubes], dtype=np.float64)
         # a frozen value may compute a field once, at birth
         object.__setattr__(self, "shares", np.cumsum(room) / room.sum())
+
+    @property
+    def is_pure(self) -> bool:
+        """A batch depends on its step alone."""
+        return True
+
+    def changed(self, settings: SamplingSettings) -> Sampler:
+        """The same with other numbers in the augmentations."""
+        return replace(self, settings=settings)
 
     def _places(self, cube: Cube) -> int:
         low, high = self._span(cube, np.eye(4))

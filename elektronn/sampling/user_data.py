@@ -25,25 +25,15 @@ from numpy.typing import NDArray
 
 from elektronn.errors import ConfigError, DataError
 from elektronn.registry import load_object
+from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch
+from elektronn.sampling.data import DataSettings
 from elektronn.sampling.draws import draws
-from elektronn.settings import Settings
 
 DATA_AXES = {2: "bc", 3: "bzc", 4: "bcxy", 5: "bzcxy"}
 """Number of axes of data → their order in the old contract."""
 
 _GLOBAL = threading.Lock()
-
-
-class DataSettings(Settings):
-    """A class that gives the batches."""
-
-    name: str
-    """``package.module:Name`` or ``folder/file.py:Name``."""
-    load: dict[str, Any] = {}
-    """Arguments of the class."""
-    batch: dict[str, Any] = {}
-    """Further arguments of ``getbatch``, for training batches only."""
 
 
 def open_user_data(said: DataSettings) -> Any:
@@ -84,6 +74,10 @@ class UserBatches:
     def is_pure(self) -> bool:
         """Whether ``getbatch`` takes step and seed."""
         return {"step", "seed"} <= set(inspect.signature(self.data.getbatch).parameters)
+
+    def changed(self, settings: SamplingSettings) -> UserBatches:
+        """Itself: there are no augmentations of ours."""
+        return self
 
     def batch(self, step: int) -> Batch:
         """The batch of one step.

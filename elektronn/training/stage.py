@@ -9,35 +9,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from elektronn.artefacts import as_json, code_digest, digest, fingerprint, prepare, writing
 from elektronn.axes import Size
-from elektronn.errors import ConfigError, DataError, at
+from elektronn.errors import ConfigError, DataError
 from elektronn.network.adapt import adapt
 from elektronn.network.build import build
-from elektronn.network.chain import NetworkSettings, chain
-from elektronn.network.document import geometry, table
+from elektronn.network.chain import NetworkSettings
+from elektronn.network.document import table
 from elektronn.network.weights import load_tensors, save_model
 from elektronn.sampling.augment import SamplingSettings
-from elektronn.sampling.cubes import Cube, load_cubes
+from elektronn.sampling.data import DataSettings
 from elektronn.settings import plain
 from elektronn.training.checkpoint import Backups, locked
 from elektronn.training.control import Listener, Mailbox, Noted
 from elektronn.training.history import as_csv
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.trainer import Task, Trainer
-from elektronn.volumes.address import Address
+from elektronn.training.world import Labelled, World, of_class, of_volumes
 
 CODE = ("axes", "geometry", "sampling", "network", "training", "volumes/registration")
 """Rooms whose code has a numeric effect on training."""
 
 WITHOUT_EFFECT = {"workers", "prefetch", "backup_s", "preview_every"}
 """Settings that do not change the weights; they may differ between a run and its resume."""
-
-Labelled = tuple[str, Address, Address]
-"""Name, image, labels."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,7 @@ def train(
     training: TrainingSettings,
     outputs: Outputs,
     *,
+    data: DataSettings | None = None,
     start: Start | None = None,
     ready: Callable[[str], None] = lambda fingerprint: None,
     mailbox: Mailbox | None = None,
@@ -89,6 +86,7 @@ def train(
         train, valid: labelled volumes; image and labels registered by their centres.
         network, sampling, training: settings sections.
         outputs: where the results and the backups go.
+        data: a class that gives the batches instead of volumes.
         start: weights that the network starts from; see :func:`elektronn.network.adapt.adapt`.
         ready: called with the fingerprint of the run when all is checked and nothing is written yet.
         mailbox: commands for the running training.
@@ -100,40 +98,38 @@ def train(
         ConfigError: the model file holds another run, which is never overwritten.
         BusyError: another trainer works in the same state directory.
     """
-    loaded = load_cubes([*train, *valid], network.classes)
-    cubes, checks = loaded[: len(train)], loaded[len(train) :]
-    _require_classes(cubes, train)
-    document = chain(network, cubes[0].image.shape[0])
-    with at("network"):
-        reach = geometry(document).centred()
-        patch = reach.input_at_most(network.patch)
-    made_from = _fingerprint(train, valid, network, sampling, training, start)
+    if data is None:
+        world = of_volumes(train, valid, network, sampling, training)
+    else:
+        world = of_class(data, network, sampling, training)
+    made_from = _fingerprint(world, network, sampling, training, start)
     ready(made_from)
     prepare(outputs.model, outputs.history, outputs.card)
     _refuse_other_run(outputs.model, made_from)
     with locked(outputs.state):
         backups = Backups(outputs.state)
-        built = build(document, training.seed, network.initialisation)
+        built = build(world.document, training.seed, network.initialisation)
         if start is not None:
             for line in adapt(built, start.tensors):
                 listen(Noted(f"{start.name}: {line}"))
-        task = Task(built, patch, cubes, checks, made_from)
+        task = Task(built, world.supply, world.watch, world.preview, made_from)
         trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), listen)
         # only now that nothing stands in the way of the new run
         _set_aside(backups, made_from)
-        _look_at_labels(trainer, cubes)
+        _look_at_labels(trainer, world)
         trainer.run()
-        _judge(trainer, cubes)
+        _judge(trainer, world)
         facts = {
             "fingerprint": made_from,
             "settings": _with_effect(network, sampling, training),
-            "data": {name: _origin(image, labels) for name, image, labels in (*train, *valid)},
+            "data": world.origin,
+            "output": "values" if training.loss.kind == "regression" else "probabilities",
             "versions": versions(),
             "warnings": trainer.warnings,
             "changes": trainer.steering.changes,
             "steps": trainer.step,
         }
-        _export(trainer, patch, facts, outputs)
+        _export(trainer, world.patch, facts, outputs)
 
 
 def _export(trainer: Trainer, patch: Size, facts: Mapping[str, Any], outputs: Outputs) -> None:
@@ -152,22 +148,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def _origin(image: Address, labels: Address) -> dict[str, str]:
-    """What a volume is, whatever its path: contents of the files and the parts taken."""
-    said = {"image": digest(image.path), "labels": digest(labels.path)}
-    return said | {"part": str(Address(Path("image" + image.path.suffix), image.key, image.crop))}
-
-
 def _fingerprint(
-    train: Sequence[Labelled],
-    valid: Sequence[Labelled],
+    world: World,
     network: NetworkSettings,
     sampling: SamplingSettings,
     training: TrainingSettings,
     start: Start | None,
 ) -> str:
-    inputs = [f"{role} {_origin(i, b)}" for role, rows in (("train", train), ("valid", valid)) for _, i, b in rows]
-    inputs += [f"start {start.digest}"] if start is not None else []
+    inputs = world.inputs + ([f"start {start.digest}"] if start is not None else [])
     return fingerprint(_with_effect(network, sampling, training), inputs, code_digest(*CODE))
 
 
@@ -222,31 +210,19 @@ def _shape(trainer: Trainer, patch: Size) -> Mapping[str, Any]:
     }
 
 
-def _share(cubes: Sequence[Cube]) -> float:
-    """Share of the most frequent class among the labelled voxels: what a constant predictor gets right."""
-    counts = sum(np.bincount(cube.labels[cube.labels >= 0].ravel(), minlength=256) for cube in cubes)
-    return float(np.max(counts) / max(np.sum(counts), 1))
-
-
-def _require_classes(cubes: Sequence[Cube], rows: Sequence[Labelled]) -> None:
-    if _share(cubes) == 1:
-        files = ", ".join(str(labels) for _, _, labels in rows)
-        raise DataError(
-            f"{files}: all training labels are of one class, so there is nothing to learn; check the labels"
-        )
-
-
-def _look_at_labels(trainer: Trainer, cubes: Sequence[Cube]) -> None:
-    share = _share(cubes)
-    if share > 0.97:
+def _look_at_labels(trainer: Trainer, world: World) -> None:
+    share = world.share
+    if share is not None and share > 0.97:
         trainer.warn(f"{share:.1%} of the training labels are of one class: check the conversion of the labels")
-    if not trainer.task.valid:
+    if "valid" not in world.watch:
         trainer.warn("no validation volume: nothing guards against over-fitting, and the threshold cannot be chosen")
 
 
-def _judge(trainer: Trainer, cubes: Sequence[Cube]) -> None:
+def _judge(trainer: Trainer, world: World) -> None:
     """Compare the end with the constant predictor."""
-    last, baseline = trainer.history[-1], 1 - _share(cubes)
+    if world.share is None:
+        return
+    last, baseline = trainer.history[-1], 1 - world.share
     error = last.get("valid_error", last["train_error"])
     if error >= baseline:
         trainer.warn(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from elektronn.errors import CheckFailed, ConfigError, Stopped, StorageError, at
 from elektronn.network.build import Network
 from elektronn.network.device import choose_device
 from elektronn.sampling.augment import SamplingSettings
-from elektronn.sampling.batch import Batch, Sampler
+from elektronn.sampling.batch import Batch, Supply
 from elektronn.sampling.cubes import Cube
 from elektronn.sampling.draws import draws
 from elektronn.sampling.prefetch import Prefetch
@@ -49,15 +49,16 @@ class Task:
 
     Attributes:
         network: with fresh weights.
-        patch: input size zyx.
-        train, valid: labelled cubes; ``valid`` may be empty.
+        supply: of the training batches.
+        watch: of the monitor examples: ``train``, and ``valid`` if there are any.
+        preview: cube that previews show a section of; None where there is nothing to show.
         fingerprint: of settings, data and code; a backup with another one is not resumed.
     """
 
     network: Network
-    patch: Size
-    train: Sequence[Cube]
-    valid: Sequence[Cube]
+    supply: Supply
+    watch: Mapping[str, Supply]
+    preview: Cube | None
     fingerprint: str
 
 
@@ -91,11 +92,6 @@ class Trainer:
         self.counts = {"steps": 0, "warped": 0, "plain": 0}
         self.wait = 0.0
         self.row_seconds = 0.0
-        common = (task.train, task.network.geometry, task.patch, sampling, settings.seed)
-        self.sampler = Sampler(*common)
-        self.watch = {"train": Sampler(*common, purpose="watch", augmented=False)}
-        if task.valid:
-            self.watch["valid"] = Sampler(task.valid, *common[1:], purpose="watch", augmented=False)
 
     def _prepare_arithmetic(self) -> None:
         torch.set_num_threads(self.settings.threads)
@@ -125,9 +121,9 @@ class Trainer:
         if not self.history:
             self._record()
         while not self.finished:
-            with Prefetch(
-                self._batch, first=self.step, workers=self.sampling.workers, ahead=self.sampling.prefetch
-            ) as batches:
+            # what keeps something between batches must be asked for them in order, by one thread
+            workers = self.sampling.workers if self.task.supply.is_pure else min(self.sampling.workers, 1)
+            with Prefetch(self._batch, first=self.step, workers=workers, ahead=self.sampling.prefetch) as batches:
                 self._loop(batches)
         self._save(final=True)
 
@@ -135,7 +131,8 @@ class Trainer:
     def has_previews(self) -> bool:
         """Whether a section can be predicted densely and class 1 shown."""
         document = self.network.document
-        return self.criterion.of_classes and document.is_dense_capable and document.classes > 1
+        shown = self.criterion.of_classes and document.is_dense_capable and document.classes > 1
+        return shown and self.task.preview is not None
 
     @property
     def finished(self) -> bool:
@@ -146,8 +143,8 @@ class Trainer:
     def _batch(self, step: int) -> Batch:
         """The batch of a step, with the numbers of the augmentations at that step."""
         if not self.steering.moves_samples:
-            return self.sampler.batch(step)
-        return replace(self.sampler, settings=self.steering.sampling_at(step)).batch(step)
+            return self.task.supply.batch(step)
+        return self.task.supply.changed(self.steering.sampling_at(step)).batch(step)
 
     def _loop(self, batches: Prefetch[Batch]) -> None:
         """Train to the end, or until the batches that were made ahead are no longer those of the plan."""
@@ -227,9 +224,12 @@ class Trainer:
         return loss
 
     def _labels(self, batch: Batch) -> Tensor:
-        """Class numbers as torch wants them, values as they are."""
+        """Labels as the loss wants them: class numbers ``(b, z, y, x)``, or values with an axis of features."""
         labels = torch.from_numpy(batch.labels)
-        return labels.to(self.device, torch.float32 if labels.is_floating_point() else torch.int64, non_blocking=True)
+        dtype = torch.float32 if self.settings.loss.kind == "regression" else torch.int64
+        if not self.criterion.of_classes and labels.ndim == 4:
+            labels = labels[:, None]
+        return labels.to(self.device, dtype, non_blocking=True)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
@@ -252,12 +252,12 @@ class Trainer:
 
     def measure(self, source: str) -> tuple[float, float]:
         """Loss and error on the monitor examples of ``train`` or ``valid``; see :class:`~.losses.Criterion`."""
-        sampler, network = self.watch[source], self.network.eval()
+        supply, network = self.task.watch[source], self.network.eval()
         rounds = -(-self.settings.monitor_examples // self.sampling.batch_size)
         loss = wrong = labelled = 0.0
         with torch.inference_mode(), self._autocast():
             for i in range(rounds):
-                batch = sampler.batch(i)
+                batch = supply.batch(i)
                 scores, labels = network(torch.from_numpy(batch.image).to(self.device)), self._labels(batch)
                 missed, count = self.criterion.mistakes(scores, labels)
                 loss += float(self.criterion.loss(scores, labels)) * count
@@ -275,7 +275,7 @@ class Trainer:
             self._check(loss)
             row |= {"loss": loss, "steps_per_s": round(steps / elapsed, 2), "data_wait": round(self.wait / elapsed, 4)}
             row |= {"warped": self.counts["warped"] / examples, "warp_misfits": self.counts["plain"] / examples}
-        for source in self.watch:
+        for source in self.task.watch:
             row[f"{source}_loss"], row[f"{source}_error"] = self.measure(source)
         if (rate := self._rate()) is not None:
             row["rate"] = rate
@@ -286,8 +286,9 @@ class Trainer:
         self.listen(Row(row))
 
     def preview(self) -> Preview:
-        """Dense prediction of the middle section of the first validation cube (training cube if none)."""
-        cube = (self.task.valid or self.task.train)[0]
+        """Dense prediction of the middle section of the task's cube."""
+        cube = self.task.preview
+        assert cube is not None
         field, offset = self.network.geometry.field, self.network.geometry.offset
         z = cube.origin.z + cube.labels.shape[0] // 2
         first = min(max(z - offset.z, 0), cube.size.z - field.z)

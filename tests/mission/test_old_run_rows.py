@@ -58,7 +58,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             file["lab"] = random.integers(0, 2, (21, 20, 6)).astype(np.int16)
     (tmp_path / "config.py").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
     return tmp_path
 
 
@@ -170,7 +170,7 @@ def test_M010_another_gpu_argument_is_a_usage_error(given: str, capsys: pytest.C
 
 def test_M010_auto_says_which_device_it_took(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert elektronn_train.main(["config.py", "--gpu=auto"]) == 0
-    assert re.search(r"device (cpu|cuda)", capsys.readouterr().out)
+    assert re.search(r"device (cpu|cuda)", capsys.readouterr().err)
 
 
 def test_M011_the_device_of_the_config_counts_where_the_command_says_none(world: Path) -> None:
@@ -194,7 +194,7 @@ def test_M012_without_plots_and_status_the_numbers_are_still_there(
 ) -> None:
     (world / "config.py").write_text(CONFIG + "plot_on = False\nprint_status = False\n")
     assert train("config.py") == 0
-    assert "train error" not in capsys.readouterr().out
+    assert "train error" not in capsys.readouterr().err
     assert list((world / "runs").rglob("*.png")) == []
     rows = (world / "runs" / "small" / "history.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "0", "3", "6"]
@@ -202,7 +202,7 @@ def test_M012_without_plots_and_status_the_numbers_are_still_there(
 
 def test_M012_with_them_there_are_lines_and_pictures(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("config.py") == 0
-    assert "train error" in capsys.readouterr().out
+    assert "train error" in capsys.readouterr().err
     assert list((world / "runs").rglob("*.png")) != []
 
 
@@ -236,7 +236,7 @@ def test_param_file_in_the_run_folder_is_read_before_that_is_cleared(
     assert train("config.py") == 0
     (world / "config.py").write_text(CONFIG + "param_file = 'runs/small/model.safetensors'\n")
     assert train("config.py") == 0
-    assert "conv1: loaded" in capsys.readouterr().out
+    assert "conv1: loaded" in capsys.readouterr().err
 
 
 def test_relative_paths_start_where_the_command_was_given(world: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from elektronn.errors import ConfigError, DataError
 from elektronn.legacy.digits import MNISTData
-from elektronn.sampling.user_data import DataSettings, UserBatches, open_user_data
+from elektronn.sampling.data import DataSettings
+from elektronn.sampling.user_data import UserBatches, open_user_data
 
 OLD_STYLE = """
 import numpy as np

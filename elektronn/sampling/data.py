@@ -1,0 +1,18 @@
+"""Where examples come from when it is not from volumes: the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elektronn.settings import Settings
+
+
+class DataSettings(Settings):
+    """A class that gives the batches."""
+
+    name: str
+    """``package.module:Name`` or ``folder/file.py:Name``."""
+    load: dict[str, Any] = {}
+    """Arguments of the class."""
+    batch: dict[str, Any] = {}
+    """Further arguments of ``getbatch``, for training batches only."""
