@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from elektronn.errors import GeometryError
+from elektronn.errors import ConfigError, GeometryError
 from elektronn.evaluation.settings import EvaluateSettings
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.document import geometry
@@ -13,6 +13,7 @@ from elektronn.report.settings import ReportSettings
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.data import DataSettings
 from elektronn.settings import Settings, checked
+from elektronn.training.plan import Plan, plan_of
 from elektronn.training.settings import TrainingSettings
 from elektronn.volumes.boundaries import BoundarySettings
 from elektronn.volumes.content import CheckSettings
@@ -39,6 +40,18 @@ class Experiment(Settings):
         except GeometryError as error:
             raise ValueError(f"network: {error}") from None
         return self
+
+    @checked
+    def _schedules_of_known_numbers(self) -> Experiment:
+        try:
+            self.plan()
+        except ConfigError as error:
+            raise ValueError(f"training.{error}") from None
+        return self
+
+    def plan(self) -> Plan:
+        """What every number of the training is at every step."""
+        return plan_of(self.training, self.sampling, chain(self.network))
 
 
 class Params(Settings):

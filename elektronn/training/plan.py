@@ -111,7 +111,7 @@ class Plan:
 
     def _place(self, name: str) -> Place:
         if name not in self.places:
-            raise ConfigError(f"no number of this training; {nearest(name, self.places)}")
+            raise ConfigError(f"no number of this training that may change: {nearest(name, self.places)}")
         return self.places[name]
 
     def _require_allowed(self, schedules: Mapping[str, Schedule]) -> None:
