@@ -15,10 +15,11 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     verb.add_argument(
         "what",
-        choices=("show", "check", "geometry", "schema", "upgrade"),
+        choices=("show", "check", "geometry", "schedule", "schema", "upgrade"),
         help="show: all settings with defaults (YAML); check: settings and table of volumes; geometry: layer sizes, "
-        "fields of view and cost of each network; schema: JSON schema for editors; upgrade: a config of ELEKTRONN 1 "
-        "(FILE.py) as a parameter file, with what changed as comments",
+        "fields of view and cost of each network; schedule: learning rate and other numbers over the steps, drawn to "
+        "schedule_EXPERIMENT.png here; schema: JSON schema for editors; upgrade: a config of ELEKTRONN 1 (FILE.py) as "
+        "a parameter file, with what changed as comments",
     )
     verb.add_argument("file", nargs="?", type=Path, metavar="FILE", help="parameter file (default: params.yaml here)")
     verb.add_argument(
@@ -56,6 +57,17 @@ def run(given: argparse.Namespace) -> None:
         console = Console(highlight=False, width=max(Console().width, 120))
         for name, experiment in params.experiments.items():
             print_geometry(name, experiment, console)
+        return
+    if given.what == "schedule":
+        from elektronn.report.learning import draw_schedule
+
+        for name, experiment in params.experiments.items():
+            if table := experiment.plan().table():
+                picture = Path(f"schedule_{name}.png")
+                draw_schedule(table, picture)
+                print(f"{picture}: {', '.join(table)} over {experiment.training.steps} steps")
+            else:
+                print(f"{name}: nothing changes with the step")
         return
     from elektronn.volumes.table import data_root, rows_of
 

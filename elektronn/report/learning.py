@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,24 @@ def draw_history(history: Path, picture: Path) -> None:
     right.plot(columns["step"], columns["rate"], color="#444444")
     right.set(xlabel="step", title="learning rate", yscale="log")
     right.grid(alpha=0.3)
+    _save(FigureCanvasAgg(figure), picture)
+
+
+def draw_schedule(table: Mapping[str, Sequence[tuple[int, float | tuple[float, ...]]]], picture: Path) -> None:
+    """Numbers over steps, one panel each, a line per entry where a number is a list, as a PNG 480 pixels high.
+
+    Args:
+        table: step and value by name, at least one name.
+        picture: file to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(table), 4.8), dpi=100, layout="constrained")
+    for axes, (name, rows) in zip(figure.subplots(1, len(table), squeeze=False)[0], table.items()):
+        axes.plot([step for step, _ in rows], [value for _, value in rows], drawstyle="steps-post")
+        axes.set(xlabel="step", title=name)
+        axes.grid(alpha=0.3)
     _save(FigureCanvasAgg(figure), picture)
 
 
