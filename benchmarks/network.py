@@ -21,7 +21,6 @@ from elektronn.axes import Size
 from elektronn.network import layers as network_layers
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
-from elektronn.network.document import layers
 from elektronn.network.layers import convolve, convolve_plainly, pool_dense
 from elektronn.prediction.dense import Engine, by_shifting
 from elektronn.prediction.tiles import bytes_of
@@ -89,7 +88,7 @@ print((read("VmHWM") - before) * 1.024 / 1e3)
 """
     measured = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     network = build(chain(NetworkSettings()))
-    return bytes_of(layers(network.document), network.geometry, tile) / 1e6, measured
+    return bytes_of(network.document, network.geometry, tile) / 1e6, measured
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from elektronn.cli.progress import Display
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     verb.add_argument("image", type=volume, metavar="IMAGE", help="image volume")
-    verb.add_argument("out", type=volume, metavar="OUT", help="probabilities to make (.zarr: OME-NGFF 0.5; .h5, .npy)")
+    verb.add_argument("out", type=volume, metavar="OUT", help="prediction to make (.zarr: OME-NGFF 0.5; .h5, .npy)")
     verb.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file of a training")
     verb.add_argument("--manifest", type=Path, metavar="FILE", help="manifest (JSON); default: OUT.json")
     verb.add_argument(
@@ -23,12 +23,19 @@ def arguments(verb: argparse.ArgumentParser) -> None:
         action="store_true",
         help="plain network output of a batch: IMAGE and OUT are .npy files, batch first",
     )
+    verb.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="with --strided: batch (.npy) for a further input of a network of several; may be repeated",
+    )
     settings_arguments(verb)
 
 
 def run(given: argparse.Namespace) -> None:
     """Predict."""
-    from elektronn.errors import at
+    from elektronn.errors import ConfigError, at
     from elektronn.network.device import choose_device
     from elektronn.prediction.stage import predict
 
@@ -38,9 +45,12 @@ def run(given: argparse.Namespace) -> None:
     if given.strided:
         from elektronn.prediction.strided import predict_strided
 
-        shape = predict_strided(given.model, given.image.path, given.out.path, device)
+        more = _named(given.input)
+        shape = predict_strided(given.model, given.image.path, given.out.path, device, more)
         Display("predict", given.log).line(f"{given.out}: output {'×'.join(map(str, shape))} of {given.image}")
         return
+    if given.input:
+        raise ConfigError("--input: only with --strided; a network of several inputs has no dense prediction")
     manifest = given.manifest or given.out.path.with_name(given.out.path.name + ".json")
     display = Display("predict", given.log)
     with display.bar():
@@ -55,6 +65,17 @@ def run(given: argparse.Namespace) -> None:
             progress=display.advance,
         )
     display.line(
-        f"{given.out}: probabilities of {given.image}; {certificate.voxels} random voxels recomputed by brute force "
+        f"{given.out}: {certificate.kind} of {given.image}; {certificate.voxels} random voxels recomputed by brute force "
         f"differ by at most {certificate.largest:.1e} (allowed {certificate.tolerance:.1e})"
     )
+
+
+def _named(texts: list[str]) -> dict[str, Path]:
+    """``NAME=FILE`` arguments."""
+    from elektronn.errors import ConfigError
+
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, _, file) in zip(texts, pairs):
+        if not name or not file:
+            raise ConfigError(f"--input {text}: write NAME=FILE")
+    return {name: Path(file) for name, _, file in pairs}

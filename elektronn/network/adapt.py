@@ -14,6 +14,8 @@ from elektronn.network.build import Network
 def adapt(network: Network, tensors: Mapping[str, Tensor], *, strict: bool = False) -> list[str]:
     """Copy stored weights into a network, layer by layer from the first; returns a line per layer on what was done.
 
+    Layers are matched by name if the names are the same, else by their order.
+
     Rules for a layer of other sizes: too few stored maps are repeated (tiled), of too many the first are taken; too
     few stored input channels are repeated, of too many the middle ones are taken; a smaller kernel is pasted into the
     centre of the larger one, whose rest stays as it was drawn, and of a larger one the centre is taken; biases are cut
@@ -36,6 +38,8 @@ def adapt(network: Network, tensors: Mapping[str, Tensor], *, strict: bool = Fal
         'conv1: loaded'
     """
     own, stored = _by_layer(network.state_dict()), _by_layer(tensors)
+    if own.keys() == stored.keys():
+        stored = {name: stored[name] for name in own}
     plans = [(name, mine, theirs) for (name, mine), (_, theirs) in zip(own.items(), stored.items())]
     lines = [f"{name}: {_difference(mine, theirs)}" for name, mine, theirs in plans]
     lines += [f"{name}: not in the file, left as drawn" for name in list(own)[len(stored) :]]
@@ -65,14 +69,17 @@ def _order(layer: str) -> tuple[int, int]:
 
 
 def _fits(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
-    if mine.keys() != theirs.keys() or mine["weight"].ndim != theirs["weight"].ndim:
+    if mine.keys() != theirs.keys() or any(mine[k].ndim != theirs[k].ndim for k in mine):
         return False
-    return mine["weight"].ndim > 2 or all(mine[k].shape == theirs[k].shape for k in mine)
+    is_conv = "weight" in mine and mine["weight"].ndim > 2
+    return is_conv or all(mine[k].shape == theirs[k].shape for k in mine)
 
 
 def _difference(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
     if not _fits(mine, theirs):
         return "of another kind or input size, left as drawn"
+    if "weight" not in mine:
+        return "loaded"
     ours, stored = mine["weight"].shape, theirs["weight"].shape
     done = []
     for what, n, m in (("maps", ours[0], stored[0]), ("channels", ours[1], stored[1])):

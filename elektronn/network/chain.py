@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeVar
 
 from elektronn.errors import ConfigError
-from elektronn.network.document import Document, Node, Pooling, conv_node, geometry, layers, maxout_of
+from elektronn.network.document import Document, Node, conv_node, geometry, layers
+from elektronn.network.nodes import Pooling, maxout_of
 from elektronn.settings import Field, Positive, Settings, Triple, checked
 
 T = TypeVar("T")

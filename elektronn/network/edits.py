@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from elektronn.errors import ConfigError
-from elektronn.network.document import Document, Node, PerceptronLayer, layers
+from elektronn.network.document import Document, Node, layers
+from elektronn.network.nodes import PerceptronLayer
 
 
 def with_tied_chain(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elektronn.axes import Size
-from elektronn.errors import ConfigError, GeometryError
-from elektronn.network.document import ConvLayer, Layer, PerceptronLayer, RecurrentLayer, TiedLayer, maxout_of
+from elektronn.errors import GeometryError
+from elektronn.network.nodes import ONE, ConvLayer, Layer, PerceptronLayer, RecurrentLayer, TiedLayer, maxout_of
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -19,9 +19,12 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "abs": torch.abs,
     "linear": lambda x: x,
+    "elu": F.elu,
+    "selu": F.selu,
+    "softplus": lambda x: F.softplus(x, threshold=80),
+    "concentration": lambda x: 7 * F.softplus(x, threshold=80) + 2,
+    "radius": lambda x: 3 + 15 * torch.exp(0.15 * x),
 }
-
-ONE = Size(1, 1, 1)
 
 
 def activation_of(name: str) -> Callable[[Tensor], Tensor]:
@@ -104,7 +107,28 @@ def largest_magnitude(pool: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.where(high >= -low, high, low)
 
 
-class Convolution(nn.Module):
+class Block(nn.Module):
+    """The arithmetic of one node, of one or more inputs ``(b, c, z, y, x)``.
+
+    Attributes:
+        layer: what the node does to sizes.
+    """
+
+    layer: Layer
+
+    def initialise(self, generator: torch.Generator, scheme: str) -> None:
+        """Draw the weights; most nodes have none."""
+
+
+class Windowed(Block):
+    """A node that looks at windows, so that dense prediction needs another arithmetic."""
+
+    def dense(self, x: Tensor, dilation: Size) -> Tensor:
+        """Outputs at every position, from windows whose taps are ``dilation`` (zyx) apart."""
+        raise NotImplementedError
+
+
+class Convolution(Windowed):
     """Valid convolution, pooling, bias, activation, in this order.
 
     For maxima the order of pooling and bias does not matter, so the bias is added by the convolution; for the
@@ -114,6 +138,8 @@ class Convolution(nn.Module):
         weight: ``(maps, features_in, kz, ky, kx)``.
         bias: ``(maps,)``.
     """
+
+    layer: ConvLayer
 
     def __init__(self, layer: ConvLayer) -> None:
         super().__init__()
@@ -152,13 +178,15 @@ class Convolution(nn.Module):
         return (convolve if on_cpu else convolve_plainly)(x, self.weight, bias, dilation)
 
 
-class Perceptron(nn.Module):
+class Perceptron(Block):
     """A fully connected layer; one voxel is left of the image.
 
     Attributes:
         weight: ``(units, inputs)``, inputs in the order features, z, y, x.
         bias: ``(units,)``.
     """
+
+    layer: PerceptronLayer
 
     def __init__(self, layer: PerceptronLayer) -> None:
         super().__init__()
@@ -191,12 +219,14 @@ class Perceptron(nn.Module):
         return self.activation(F.linear(flat, self.weight, self.bias))[..., None, None, None]
 
 
-class Recurrent(nn.Module):
+class Recurrent(Block):
     """A simple recurrent layer along axis z, which is time.
 
     Attributes:
         weight: ``(units, inputs)``; ``recurrence``: ``(units, units)``; ``bias``, ``first``: ``(units,)``.
     """
+
+    layer: RecurrentLayer
 
     def __init__(self, layer: RecurrentLayer) -> None:
         super().__init__()
@@ -223,12 +253,14 @@ class Recurrent(nn.Module):
         return state[..., None, None, None]
 
 
-class Tied(nn.Module):
+class Tied(Block):
     """A perceptron backwards: the other layer's weights transposed, a bias of its own.
 
     Attributes:
         bias: ``(units,)``; the weights belong to the other layer.
     """
+
+    layer: TiedLayer
 
     def __init__(self, layer: TiedLayer, other: Perceptron) -> None:
         super().__init__()
@@ -287,29 +319,3 @@ def draw(
             bias.fill_(0.5 if activation == "sigmoid" else 1 / math.prod(weight.shape[2:]))
         else:
             bias.uniform_(-1e-6, 1e-6, generator=generator)
-
-
-Module = Convolution | Perceptron | Recurrent | Tied
-
-
-def modules_of(layers: Iterable[Layer]) -> dict[str, Module]:
-    """The torch modules of layers, by name, in order.
-
-    Raises:
-        ConfigError: a tied layer whose partner is no perceptron before it.
-    """
-    made: dict[str, Module] = {}
-    for layer in layers:
-        match layer:
-            case ConvLayer():
-                made[layer.name] = Convolution(layer)
-            case PerceptronLayer():
-                made[layer.name] = Perceptron(layer)
-            case RecurrentLayer():
-                made[layer.name] = Recurrent(layer)
-            case TiedLayer():
-                other = made.get(layer.of)
-                if not isinstance(other, Perceptron):
-                    raise ConfigError(f"layer '{layer.name}': '{layer.of}' is no perceptron that stands before it")
-                made[layer.name] = Tied(layer, other)
-    return made

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,6 +28,21 @@ class Model:
 
     network: Network
     card: Mapping[str, Any]
+
+    @property
+    def output(self) -> Literal["probabilities", "values"]:
+        """What is made of the network's scores: their softmax, or nothing (regression; a softmax of its own)."""
+        return "values" if self.card.get("output") == "values" else "probabilities"
+
+    @property
+    def takes_any_floats(self) -> bool:
+        """Whether a float image may leave [0, 1]: it may where an old program trained on whatever there was."""
+        return self.card.get("floats") == "any"
+
+    @property
+    def has_fragments(self) -> bool:
+        """Whether the original pooled max-fragments, so that its plain output is the dense one."""
+        return self.card.get("fragments") is True
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:

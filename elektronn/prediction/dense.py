@@ -1,17 +1,20 @@
-"""Dense prediction of blocks in memory: the probability at every voxel where the field of view fits."""
+"""Dense prediction of blocks in memory: the outputs at every voxel where the field of view fits."""
 
 from __future__ import annotations
 
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from elektronn.axes import Size
 from elektronn.network.build import Network
 
-Probabilities = NDArray[np.float32]
+Outputs = NDArray[np.float32]
+Kind = Literal["probabilities", "values"]
 
 
 def as_input(block: NDArray[np.generic], dtype: type = np.float32) -> NDArray[np.floating]:
@@ -19,7 +22,13 @@ def as_input(block: NDArray[np.generic], dtype: type = np.float32) -> NDArray[np
     if np.issubdtype(block.dtype, np.integer):
         scaled: NDArray[np.floating] = np.asarray(block, dtype=dtype) / dtype(np.iinfo(block.dtype.str).max)
         return scaled
-    return np.asarray(block, dtype=dtype)
+    # torch wants to be able to write; a part of a memory-mapped file cannot be written
+    return np.require(block, dtype, "W")
+
+
+def outputs_of(scores: Tensor, kind: Kind) -> Tensor:
+    """Outputs of a network from its scores ``(b, classes, …)``: their softmax over the classes, or themselves."""
+    return torch.softmax(scores, 1) if kind == "probabilities" else scores
 
 
 class Engine:
@@ -28,25 +37,26 @@ class Engine:
     Args:
         network: trained.
         device: where to compute.
+        kind: probabilities, or values as they are.
     """
 
-    def __init__(self, network: Network, device: torch.device) -> None:
+    def __init__(self, network: Network, device: torch.device, kind: Kind = "probabilities") -> None:
         self.network = network.eval().to(device)
-        self.device = device
+        self.device, self.kind = device, kind
 
-    def block(self, image: NDArray[np.generic]) -> Probabilities:
-        """Image block ``(c, z, y, x)`` → probabilities ``(classes, z − field.z + 1, …)``, float32.
+    def block(self, image: NDArray[np.generic]) -> Outputs:
+        """Image block ``(c, z, y, x)`` → outputs ``(classes, z − field.z + 1, …)``, float32.
 
         Exact: no padding, and each value is the same whatever block it is computed in, to float rounding.
         """
         with torch.inference_mode():
             x = torch.from_numpy(as_input(image))[None].to(self.device)
-            p = torch.softmax(self.network.dense(x), 1)[0]
-            result: Probabilities = p.cpu().numpy()
+            p = outputs_of(self.network.dense(x), self.kind)[0]
+            result: Outputs = p.cpu().numpy()
             return result
 
 
-def by_shifting(network: Network, image: NDArray[np.generic]) -> Probabilities:
+def by_shifting(network: Network, image: NDArray[np.generic], kind: Kind = "probabilities") -> Outputs:
     """The slow, obvious twin of :meth:`Engine.block`: run the strided network at every shift and interleave."""
     geometry = network.geometry
     wanted, stride = geometry.dense(image.shape[1:]), geometry.stride
@@ -58,18 +68,18 @@ def by_shifting(network: Network, image: NDArray[np.generic]) -> Probabilities:
         extent = [r.input_at_most(n - s) for r, n, s in zip(geometry.axes, image.shape[1:], shift)]
         part = x[(slice(None), *(slice(s, s + e) for s, e in zip(shift, extent)))]
         with torch.inference_mode():
-            p = torch.softmax(network(part[None]), 1)[0].numpy()
+            p = outputs_of(network(part[None]), kind)[0].numpy()
         result[(slice(None), *(slice(s, None, t) for s, t in zip(shift, stride)))] = p
     return result
 
 
-def at_voxel(network: Network, patch: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Probabilities of one voxel from one field of view ``(c, *field)``, strided, in float64: brute force.
+def at_voxel(network: Network, patch: NDArray[np.generic], kind: Kind = "probabilities") -> NDArray[np.float64]:
+    """Outputs at one voxel from one field of view ``(c, *field)``, strided, in float64: brute force.
 
     ``network`` must be in float64 on the CPU.
     """
     assert Size(*patch.shape[1:]) == network.geometry.field
     with torch.inference_mode():
         scores = network(torch.from_numpy(as_input(patch, np.float64))[None])
-    result: NDArray[np.float64] = torch.softmax(scores, 1)[0, :, 0, 0, 0].numpy()
+    result: NDArray[np.float64] = outputs_of(scores, kind)[0, :, 0, 0, 0].numpy()
     return result

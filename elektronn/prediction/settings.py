@@ -11,7 +11,9 @@ class PredictSettings(Settings):
     """How volumes are predicted."""
 
     output: Literal["uint8", "float32"] = "uint8"
-    """Type of the stored probabilities; uint8 holds round(p·255)."""
+    """Type of the stored probabilities; uint8 holds round(p·255). Values of a regression are always float32."""
+    classes: Literal["boundary", "all"] = "boundary"
+    """Of two classes: the ``boundary`` alone, or ``all``. Of other numbers of classes all are written anyway."""
     memory_gb: Annotated[float, Field(gt=0)] = 2.0
     """Memory that one tile may take, GB; larger tiles compute less twice."""
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""The predict stage: a model and an image volume in, an OME-NGFF volume of probabilities and its manifest out."""
+"""The predict stage: a model and an image volume in, an OME-NGFF volume of probabilities (or values) and its manifest out."""
 
 from __future__ import annotations
 
@@ -14,22 +14,20 @@ from numpy.typing import NDArray
 
 from elektronn.artefacts import code_digest, digest, fingerprint, prepare, write_json
 from elektronn.axes import Box, Size, blocks
-from elektronn.errors import CheckFailed, ConfigError, DataError, at
+from elektronn.errors import CheckFailed, ConfigError, at
 from elektronn.network.build import Network
-from elektronn.network.document import layers
-from elektronn.network.weights import load_model
+from elektronn.network.document import layers, require_dense
+from elektronn.network.weights import Model, load_model
 from elektronn.prediction.dense import Engine, at_voxel
+from elektronn.prediction.images import Image, create_result, open_image
+from elektronn.prediction.result import Result
 from elektronn.prediction.settings import PredictSettings
 from elektronn.prediction.tiles import choose_tile
 from elektronn.settings import plain
 from elektronn.volumes.address import Address
-from elektronn.volumes.arrays import Volume, create_volume, open_volume
 
 CODE = ("axes", "geometry", "network", "prediction")
 """Rooms whose code has a numeric effect on prediction."""
-
-TOLERANCE = {"uint8": 0.5 / 255 + 1e-4, "float32": 1e-4}
-"""Largest allowed difference of a stored value from brute force in float64."""
 
 SHARD = Size(128, 256, 256)
 """Tiles are cut inside blocks of this size, so that every write is of whole parts of the store."""
@@ -43,13 +41,15 @@ class Certificate:
 
     Attributes:
         voxels: how many were recomputed.
-        largest: largest absolute difference of a stored probability.
+        largest: largest difference of a stored probability; of a value above 1, relative to it.
         tolerance: what was allowed; for uint8 half a step of storage plus rounding.
+        kind: ``probabilities`` or ``values``.
     """
 
     voxels: int
     largest: float
     tolerance: float
+    kind: str = "probabilities"
 
 
 def predict(
@@ -65,13 +65,14 @@ def predict(
 ) -> Certificate:
     """Predict a whole volume, tile by tile; memory is bounded by the settings, not by the volume.
 
-    Two classes give one ``zyx`` volume, the probability of the boundary; more give ``czyx``, all classes.
-    The output begins at voxel ``offset_vox`` of the image and carries voxel size and translation, so that it
-    overlays the image in a viewer.
+    Two classes give one ``zyx`` volume, the probability of the boundary, unless the settings ask for all; more give
+    ``czyx``, all classes, and so does a model whose outputs are values. The output begins at voxel ``offset_vox`` of
+    the image and carries voxel size and translation, so that it overlays the image in a viewer. A flat ``.npy`` image
+    (yx or cyx) gives an ``.npy`` of the same axes; see :func:`elektronn.prediction.images.open_image`.
 
     Raises:
-        DataError: unreadable model or image; NaN; floats outside [0, 1].
-        GeometryError: image smaller than the field of view.
+        DataError: unreadable model or image; NaN; floats outside [0, 1] unless the model takes them.
+        GeometryError: image smaller than the field of view; a network without dense prediction.
         ConfigError: ``out`` is the image.
         CheckFailed: the certificate does not hold; nothing is written.
     """
@@ -79,34 +80,24 @@ def predict(
         raise ConfigError(f"{out}: would replace the image it is made from; name another output file")
     prepare(manifest)
     trained = load_model(model)
-    network = trained.network
+    network, result = trained.network, Result.of(trained, settings)
+    with at(str(model)):
+        require_dense(network.document)
+        geometry = network.geometry
     torch.set_num_threads(settings.threads)
-    with open_volume(image, voxel_nm=voxel_nm) as volume:
-        if volume.channels != network.document.channels:
-            raise DataError(
-                f"{image}: has {volume.channels} channels, the model {model} was trained on "
-                f"{network.document.channels}; choose an image or a model that fits"
-            )
+    with open_image(image, network.document, any_floats=trained.takes_any_floats, voxel_nm=voxel_nm) as source:
         with at(str(image)):
-            size = network.geometry.dense(volume.size)
-        single = network.document.classes == 2
-        shape = size if single else (network.document.classes, *size)
-        said = _attributes(volume, network, settings, trained.card)
-        engine = Engine(network, device)
-        with create_volume(
-            out,
-            tuple(shape),
-            settings.output,
-            voxel_nm=volume.voxel_nm,
-            offset_vox=network.geometry.offset,
-            attributes=said,
-        ) as sink:
-            witness = _Witness(network, volume, size, settings)
+            size = geometry.dense(source.volume.size)
+        said = _attributes(source, trained, result)
+        engine = Engine(network, device, result.kind)
+        place = {"voxel_nm": source.volume.voxel_nm, "offset_vox": geometry.offset, "attributes": said}
+        with create_result(source, out, result.shape(size), result.dtype, **place) as sink:
+            witness = _Witness(network, source, result, size, settings.certificate)
             tiles = _tiles(network, size, settings)
             for done, box in enumerate(tiles):
-                values = engine.block(_read(volume, box.grown((0, 0, 0), [f - 1 for f in network.geometry.field])))
-                stored = _stored(values[1] if single else values, settings.output)
-                witness.look(box, stored, single)
+                block = source.read(box.grown((0, 0, 0), [f - 1 for f in geometry.field]))
+                stored = result.stored(engine.block(block))
+                witness.look(box, stored)
                 sink.write(box, stored)
                 progress(done + 1, len(tiles))
             certificate = witness.certificate()
@@ -116,60 +107,39 @@ def predict(
 
 def _tiles(network: Network, size: Size, settings: PredictSettings) -> list[Box]:
     within = Size(*map(min, size, SHARD))
-    tile = choose_tile(layers(network.document), network.geometry, within, settings.memory_gb * 1e9)
+    tile = choose_tile(network.document, network.geometry, within, settings.memory_gb * 1e9)
     return [small.shifted(block.start) for block in blocks(size, SHARD) for small in blocks(block.size, tile)]
 
 
-def _read(volume: Volume, box: Box) -> NDArray[np.generic]:
-    block = volume.read(box, order="czyx")
-    if np.issubdtype(block.dtype, np.floating) and not (block.min() >= 0 and block.max() <= 1):
-        wrong = ~((block >= 0) & (block <= 1))
-        place = tuple(map(int, np.argwhere(wrong)[0][1:] + np.array(box.start)))
-        value = block[wrong][0]
-        if not np.isfinite(value):
-            raise DataError(f"{volume.address}: NaN or infinite value at zyx {place}; repair that part")
-        raise DataError(
-            f"{volume.address}: value {value:g} at zyx {place}, and a float image must lie in 0…1; "
-            "scale it as in training, or store it as uint8"
-        )
-    return block
-
-
-def _stored(values: NDArray[np.float32], kind: str) -> NDArray[Any]:
-    return np.rint(values * 255).astype(np.uint8) if kind == "uint8" else values
-
-
-def _attributes(volume: Volume, network: Network, settings: PredictSettings, card: Any) -> dict[str, Any]:
+def _attributes(image: Image, trained: Model, result: Result) -> dict[str, Any]:
     return {
-        "kind": "probabilities",
-        "classes": ["boundary"] if network.document.classes == 2 else list(range(network.document.classes)),
-        "value": "p * 255" if settings.output == "uint8" else "p",
-        "image_size": list(volume.size),
-        "field": list(network.geometry.field),
-        "model_fingerprint": card["fingerprint"],
+        **result.said,
+        "image_size": list(image.volume.size),
+        "field": list(trained.network.geometry.field),
+        "model_fingerprint": trained.card["fingerprint"],
     }
 
 
 class _Witness:
     """Recomputes random voxels of the output by brute force while the tiles pass by."""
 
-    def __init__(self, network: Network, volume: Volume, size: Size, settings: PredictSettings) -> None:
+    def __init__(self, network: Network, image: Image, result: Result, size: Size, count: int) -> None:
         random = np.random.Generator(np.random.Philox(key=[len(layers(network.document)), size.voxels]))
-        self.places = [Size(*(int(random.integers(n)) for n in size)) for _ in range(settings.certificate)]
+        self.places = [Size(*(int(random.integers(n)) for n in size)) for _ in range(count)]
         self.slow = copy.deepcopy(network).cpu().double()
-        self.volume, self.kind, self.largest = volume, settings.output, 0.0
+        self.image, self.result, self.largest = image, result, 0.0
 
-    def look(self, box: Box, stored: NDArray[Any], single: bool) -> None:
+    def look(self, box: Box, stored: NDArray[Any]) -> None:
         """Compare the chosen voxels inside ``box``."""
         for place in self.places:
             inside = tuple(p - a for p, a in zip(place, box.start))
             if any(i < 0 or i >= n for i, n in zip(inside, box.size)):
                 continue
-            field = self.slow.geometry.field
-            truth = at_voxel(self.slow, _read(self.volume, Box(place, Size(*map(sum, zip(place, field))))))
-            found = stored[inside] if single else stored[:, inside[0], inside[1], inside[2]]
-            value = np.asarray(found, np.float64) / (255 if self.kind == "uint8" else 1)
-            self.largest = max(self.largest, float(np.abs(value - (truth[1] if single else truth)).max()))
+            patch = self.image.read(Box(place, Size(*map(sum, zip(place, self.slow.geometry.field)))))
+            truth = at_voxel(self.slow, patch, self.result.kind)
+            difference = self.result.difference(stored[..., inside[0], inside[1], inside[2]], truth)
+            # a difference that is no number must not pass for a small one
+            self.largest = max(self.largest, difference) if difference == difference else float("inf")
 
     def certificate(self) -> Certificate:
         """The result.
@@ -177,13 +147,13 @@ class _Witness:
         Raises:
             CheckFailed: a value is further off than storage and rounding explain.
         """
-        allowed = TOLERANCE[self.kind]
+        allowed = self.result.tolerance
         if self.largest > allowed:
             raise CheckFailed(
-                f"certificate failed: a stored probability is {self.largest:.2e} away from brute force "
+                f"certificate failed: a stored number is {self.largest:.2e} away from brute force "
                 f"(allowed {allowed:.2e}); the prediction was not kept: report this as a defect"
             )
-        return Certificate(len(self.places), self.largest, allowed)
+        return Certificate(len(self.places), self.largest, allowed, self.result.kind)
 
 
 def _write_manifest(

@@ -35,18 +35,25 @@ def as_batch(x: np.ndarray, order: str) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(0, 2, 1, 4, 3)) if order == "bs,z,ch,x,y" else x
 
 
-@pytest.mark.parametrize("name", [n for n, c in cases().items() if not c["config"].get("MFP")])
+def converted(name: str, folder: Path) -> Path:
+    """The case's parameter file and config as a model file."""
+    case = cases()[name]
+    old = SPEC / "oracle" / "data" / case["param_file"]["file"] if isinstance(case["param_file"], dict) else None
+    old = old or next((SPEC / "oracle" / "data").glob(f"{name}.param*"))
+    (folder / "old.py").write_text(config_text(case))
+    model = folder / "m.safetensors"
+    assert main(["convert", str(old), "--config", str(folder / "old.py"), str(model)]) == 0
+    return model
+
+
+@pytest.mark.parametrize("name", cases())
 def test_a_converted_parameter_file_gives_the_original_output(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     case = cases()[name]
     data = arrays(case)
-    old = SPEC / "oracle" / "data" / case["param_file"]["file"] if isinstance(case["param_file"], dict) else None
-    old = old or next((SPEC / "oracle" / "data").glob(f"{name}.param*"))
-    (tmp_path / "old.py").write_text(config_text(case))
-    model = tmp_path / "m.safetensors"
-    assert main(["convert", str(old), "--config", str(tmp_path / "old.py"), str(model)]) == 0
+    model = converted(name, tmp_path)
     np.save(tmp_path / "in.npy", as_batch(data["x"], case["input"]["axis_order"]))
     command = ["predict", "--model", str(model), "--strided", str(tmp_path / "in.npy"), str(tmp_path / "out.npy")]
     assert main(command) == 0
@@ -57,6 +64,26 @@ def test_a_converted_parameter_file_gives_the_original_output(
     elif order == "bs,class,z,x,y":
         found = as_original(found, order)
     np.testing.assert_allclose(found, data[case["output"]["array"]], rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [n for n, c in cases().items() if c.get("dense")])
+def test_a_converted_parameter_file_gives_the_original_dense_output(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = arrays(cases()[name])
+    model = converted(name, tmp_path)
+    np.save(tmp_path / "in.npy", np.ascontiguousarray(turned(data["dense_image"])))
+    everything = ["--set", "predict.output=float32", "--set", "predict.classes=all"]
+    command = ["predict", "--model", str(model), str(tmp_path / "in.npy"), str(tmp_path / "out.npy"), *everything]
+    assert main(command) == 0
+    found = turned(np.load(tmp_path / "out.npy"))
+    np.testing.assert_allclose(found, data["dense_prediction"], rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def turned(array: np.ndarray) -> np.ndarray:
+    """From the original's order, channel x y or channel x y z, to ours, and back."""
+    return array.transpose(0, *range(array.ndim - 1, 0, -1))
 
 
 def test_a_config_of_another_network_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,6 @@ from elektronn.axes import Size
 from elektronn.errors import CheckFailed, DataError, GeometryError
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
-from elektronn.network.document import layers
 from elektronn.network.weights import save_model
 from elektronn.prediction import stage
 from elektronn.prediction.dense import Engine, at_voxel, by_shifting
@@ -152,12 +151,12 @@ def test_nan_is_refused_with_its_place(model: Path, tmp_path: Path) -> None:
 
 
 def test_the_tile_respects_the_memory_it_was_given(network: Network) -> None:
-    rows = layers(network.document)
+    document = network.document
     wanted = Size(64, 256, 256)
-    sizes = [choose_tile(rows, network.geometry, wanted, memory) for memory in (1e12, 1e8, 1e7)]
+    sizes = [choose_tile(document, network.geometry, wanted, memory) for memory in (1e12, 1e8, 1e7)]
     assert sizes[0] == wanted
     assert sizes[1].voxels > sizes[2].voxels
-    assert bytes_of(rows, network.geometry, sizes[2]) <= 1e7
+    assert bytes_of(document, network.geometry, sizes[2]) <= 1e7
 
 
 def test_more_than_two_classes_give_all_of_them(tmp_path: Path, source: Path) -> None:

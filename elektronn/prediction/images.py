@@ -1,0 +1,141 @@
+"""Images as dense prediction reads them and writes its result: volumes, and flat ``.npy`` images of a 2-D network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elektronn.artefacts import writing
+from elektronn.axes import Box, Size, whole
+from elektronn.errors import ConfigError, DataError
+from elektronn.network.document import Document
+from elektronn.volumes.address import Address
+from elektronn.volumes.arrays import Sink, Volume, create_volume, open_volume, reading
+
+
+@dataclass(frozen=True)
+class Image:
+    """An open image.
+
+    Attributes:
+        volume: with z of extent 1 for a flat image.
+        axes: ``zyx`` for every volume; ``yx`` or ``cyx`` for a flat image, whose result has the same axes.
+        any_floats: whether floats outside [0, 1] are taken.
+    """
+
+    volume: Volume
+    axes: str
+    any_floats: bool
+
+    def read(self, box: Box) -> NDArray[np.generic]:
+        """A box as ``(c, z, y, x)``.
+
+        Raises:
+            DataError: NaN, infinite, or floats outside [0, 1] that the model does not take.
+        """
+        block = self.volume.read(box, order="czyx")
+        if not np.issubdtype(block.dtype, np.floating):
+            return block
+        low, high = block.min(), block.max()
+        if (low >= 0 and high <= 1) or (self.any_floats and np.isfinite(low) and np.isfinite(high)):
+            return block
+        wrong = ~np.isfinite(block) if self.any_floats else ~((block >= 0) & (block <= 1))
+        place = tuple(map(int, np.argwhere(wrong)[0][1:] + np.array(box.start)))
+        value = block[wrong][0]
+        if not np.isfinite(value):
+            raise DataError(f"{self.volume.address}: NaN or infinite value at zyx {place}; repair that part")
+        raise DataError(
+            f"{self.volume.address}: value {value:g} at zyx {place}, and a float image must lie in 0…1; "
+            "scale it as in training, or store it as uint8"
+        )
+
+
+@contextmanager
+def open_image(
+    address: Address,
+    document: Document,
+    *,
+    any_floats: bool = False,
+    voxel_nm: tuple[float, float, float] | None = None,
+) -> Iterator[Image]:
+    """Open an image for a network.
+
+    An ``.npy`` file of two axes is one image ``yx``; one of three axes, for a 2-D network and with as many entries along
+    the first axis as the network has channels, is one image ``cyx``. Everything else is a volume ``zyx`` or ``czyx``.
+
+    Raises:
+        DataError: no such file, not an image, damaged, or of another number of channels than the network takes.
+    """
+    flat = _flat(address, document)
+    if flat is not None:
+        array, axes = flat
+        size = Size(1, *array.shape[-2:])
+        stored = array[:, None] if axes == "cyx" else array[None, None]
+        volume = Volume(address, stored, "czyx", address.box(size), voxel_nm, {})
+        yield Image(_fitting(volume, document), axes, any_floats)
+        return
+    with open_volume(address, voxel_nm=voxel_nm) as volume:
+        yield Image(_fitting(volume, document), "zyx", any_floats)
+
+
+def _flat(address: Address, document: Document) -> tuple[NDArray[Any], str] | None:
+    """The array and its axes if it is a flat image."""
+    if address.format != "npy" or address.key or address.axes or not address.path.is_file():
+        return None
+    with reading(address):
+        array = np.load(address.path, mmap_mode="r", allow_pickle=False)
+    if array.size == 0 or array.dtype.kind not in "buif":
+        return None
+    if array.ndim == 2:
+        return array, "yx"
+    is_channels = array.ndim == 3 and array.shape[0] == document.channels
+    return (array, "cyx") if is_channels and document.is_flat else None
+
+
+def _fitting(volume: Volume, document: Document) -> Volume:
+    if volume.channels != document.channels:
+        raise DataError(
+            f"{volume.address}: has {volume.channels} channels, the model was made for {document.channels}; "
+            "choose an image or a model that fits"
+        )
+    return volume
+
+
+@contextmanager
+def create_result(image: Image, out: Address, shape: tuple[int, ...], dtype: str, **said: Any) -> Iterator[Sink]:
+    """Create what a prediction is written to, of the image's axes; it appears whole when the block ends.
+
+    Args:
+        image: what is predicted.
+        out: target; see :func:`elektronn.volumes.arrays.create_volume`. A flat image becomes flat in ``.npy`` only.
+        shape: zyx or czyx.
+        dtype: of a value.
+        said: voxel size, offset and attributes for a volume.
+    """
+    if image.axes == "zyx" or out.format != "npy":
+        with create_volume(out, shape, dtype, **said) as sink:
+            yield sink
+        return
+    if out.key or out.crop:
+        raise ConfigError(f"{out}: an .npy file holds one array; leave key and part out")
+    flat = _Flat(np.empty(shape, dtype))
+    yield flat
+    result = flat.values[..., 0, :, :]
+    if image.axes == "cyx" and result.ndim == 2:
+        result = result[None]
+    with writing(out.path) as part, part.open("wb") as file:
+        np.save(file, result)
+
+
+@dataclass(frozen=True)
+class _Flat:
+    values: NDArray[Any]
+
+    def write(self, box: Box, values: NDArray[Any]) -> None:
+        assert box.within(whole(self.values.shape[-3:]).size) == box
+        self.values[(..., *box.slices)] = values
