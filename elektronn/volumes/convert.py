@@ -58,6 +58,7 @@ def convert(
             np.uint8 if settings.source == "ids" else np.int16,
             voxel_nm=volume.voxel_nm,
             offset_vox=_offset(volume),
+            origin_nm=volume.origin_nm,
             attributes={"boundaries": json.dumps(plain(settings)), "boundaries_of": f"{ids.path.name}:{ids.key}"},
         ) as sink:
             if settings.source == "ids":

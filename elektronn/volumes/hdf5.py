@@ -1,4 +1,4 @@
-"""HDF5 files for writing. The library crashes when it must close a file on a full disk; this one lets it close."""
+"""HDF5 files. The library crashes when it must close a new file on a full disk; this one lets it close."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from elektronn.errors import DataError
+from elektronn.volumes.address import Address
+from elektronn.volumes.stored import Facts, Plan, Stored, key_of, reading
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -70,3 +74,45 @@ class Watched:
     def __setitem__(self, index: Any, values: Any) -> None:
         self.data[index] = values
         self.raw.complain()
+
+
+@contextmanager
+def open_hdf5(address: Address) -> Iterator[tuple[Stored, Facts]]:
+    """A data set of an HDF5 file, and its attributes.
+
+    Raises:
+        DataError: not an HDF5 file, cut off, no such key.
+    """
+    import h5py
+
+    with reading(address):
+        if not h5py.is_hdf5(address.path):
+            raise DataError(f"{address.path}: is not an HDF5 file; correct the path, or copy the file again")
+        file = h5py.File(address.path, "r")
+    with file:
+        names: list[str] = []
+        with reading(address):
+            file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+            data = file[key_of(address, names)]
+            facts = dict(data.attrs)
+        yield data, facts
+
+
+@contextmanager
+def make_hdf5(plan: Plan) -> Iterator[Watched]:
+    """A new HDF5 file with one compressed data set (key ``data`` if none is given)."""
+    with create_hdf5(plan.part) as (file, raw):
+        lead = (1,) * (len(plan.shape) - 3)
+        cut = tuple(min(c, n) for c, n in zip(lead + plan.chunks, plan.shape))
+        data = file.create_dataset(
+            plan.key or "data",
+            plan.shape,
+            plan.dtype,
+            chunks=cut,
+            compression="gzip",
+            compression_opts=1,
+            track_times=False,
+        )
+        for name, value in plan.facts.items():
+            data.attrs[name] = value
+        yield Watched(data, raw)
