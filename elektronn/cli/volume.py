@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from elektronn.artefacts import digest, write_json
+from elektronn.artefacts import write_json
 from elektronn.cli.options import length, volume
 from elektronn.cli.progress import Display
 from elektronn.volumes.address import Address
@@ -47,5 +47,5 @@ def describe(address: Address) -> dict[str, Any]:
             "size": list(opened.size),
             "channels": opened.channels,
             "dtype": str(opened.dtype),
-            "sha256": digest(address.path),
+            "sha256": address.digest,
         }

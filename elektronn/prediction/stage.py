@@ -166,7 +166,7 @@ def _write_manifest(
     certificate: Certificate,
 ) -> None:
     """The small file beside the store that says what it holds and what made it."""
-    inputs = [digest(model), digest(image.path), f"{image.key}{image.crop}"]
+    inputs = [digest(model), image.digest, f"{image.key}{image.crop}{image.axes}"]
     write_json(
         manifest,
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +150,8 @@ def _hash(batch: Batch) -> str:
 
 def _origin(image: Address, labels: Address) -> dict[str, str]:
     """What a volume is, whatever its path: contents of the files and the parts taken."""
-    said = {"image": digest(image.path), "labels": digest(labels.path)}
-    return said | {"part": str(Address(Path("image" + image.path.suffix), image.key, image.crop))}
+    parts = (str(replace(address, path=Path("x" + address.path.suffix))) for address in (image, labels))
+    return {"image": image.digest, "labels": labels.digest, "parts": " ".join(parts)}
 
 
 def _share(labels: Iterable[NDArray[Any]], classes: int) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 from elektronn.config.tree import Experiment
 from elektronn.errors import ConfigError, DataError
 from elektronn.registry import nearest
+from elektronn.volumes.address import Address
 from elektronn.volumes.table import VARIABLE, Row
 
 CODE: Mapping[str, tuple[str, ...]] = {
@@ -40,6 +41,11 @@ WITHOUT_EFFECT = (
     "volumes/arrays.py",
     "volumes/hdf5.py",
     "volumes/ngff.py",
+    "volumes/npy.py",
+    "volumes/stored.py",
+    "volumes/tiff.py",
+    "volumes/tiff_facts.py",
+    "volumes/zarr_store.py",
 )
 """Code that stages reach and that only carries, names and stores values; an edit does not rerun the stages."""
 
@@ -99,11 +105,17 @@ def volumes_of(
 
 def _check_file(row: Row) -> None:
     for address in (row.image, row.labels):
-        if address and not address.path.exists() and not address.path.match("data/raw/sample_*.h5"):
+        if address and not address.files and not address.path.match("data/raw/sample_*.h5"):
             raise DataError(
                 f"volume {row.name}: {address.path}: no such file; put it there, correct the table of volumes, "
                 f"or set {VARIABLE} to the folder that holds it"
             )
+
+
+def input_files(*addresses: Address | None) -> list[str]:
+    """Files that a rule reads for its volumes, each once; of a stack every section, of what is not made yet the name."""
+    given = [address for address in addresses if address]
+    return sorted({str(file) for address in given for file in address.files or [address.path]})
 
 
 def row_options(row: Row) -> str:

@@ -7,6 +7,7 @@ from elektronn.errors import ElektronnError
 from elektronn.volumes.table import data_root, rows_of
 from elektronn.workflow.layout import (
     code_files,
+    input_files,
     merged,
     pair_options,
     row_options,
@@ -70,7 +71,7 @@ def image_files(*roles):
         rows = volumes_of(
             wildcards.exp, PARAMS.experiments[wildcards.exp], VOLUMES, roles
         )
-        return sorted({str(row.image.path) for row in rows})
+        return input_files(*(row.image for row in rows))
 
     return files
 

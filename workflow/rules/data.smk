@@ -19,13 +19,7 @@ rule sample:
 rule volume:
     input:
         table=PARAMS.volumes if isinstance(PARAMS.volumes, str) else [],
-        files=lambda w: sorted(
-            {
-                str(a.path)
-                for a in (VOLUMES[w.volume].image, VOLUMES[w.volume].labels)
-                if a
-            }
-        ),
+        files=lambda w: input_files(VOLUMES[w.volume].image, VOLUMES[w.volume].labels),
     output:
         "data/interim/volumes/{volume}.json",
     log:
@@ -40,7 +34,7 @@ rule volume:
 
 rule boundaries:
     input:
-        ids=lambda w: str(VOLUMES[w.volume].labels.path),
+        ids=lambda w: input_files(VOLUMES[w.volume].labels),
         code=code("boundaries"),
     output:
         "data/interim/labels/{volume}.h5",
@@ -58,7 +52,7 @@ rule boundaries:
 
 rule check:
     input:
-        image=lambda w: str(VOLUMES[w.volume].image.path),
+        image=lambda w: input_files(VOLUMES[w.volume].image),
         labels="data/interim/labels/{volume}.h5",
         code=code("check"),
     output:

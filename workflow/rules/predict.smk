@@ -1,7 +1,7 @@
 rule predict:
     input:
         model="data/models/{exp}/model.safetensors",
-        image=lambda w: str(VOLUMES[w.volume].image.path),
+        image=lambda w: input_files(VOLUMES[w.volume].image),
         code=code("predict"),
     output:
         store=directory("data/predictions/{exp}/{volume}.zarr"),
