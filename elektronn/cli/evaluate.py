@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from elektronn.cli.options import params_of, settings_arguments
+from elektronn.cli.options import length, params_of, settings_arguments
 from elektronn.cli.progress import Display
 from elektronn.errors import ConfigError
 
@@ -31,11 +33,36 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     ):
         verb.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{text}; default: beside the metrics")
     verb.add_argument("--resolved", type=Path, metavar="FILE", help="full settings (YAML); default: beside the metrics")
+    ids = verb.add_argument_group("segments instead of boundaries")
+    kind = ids.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--segmentation", action="store_true", help="PREDICTION and LABELS are ids: VOI, adapted Rand error, …"
+    )
+    kind.add_argument(
+        "--thinned", action="store_true", help="PREDICTION is a boundary probability: V_rand and V_info of ISBI 2012"
+    )
+    ids.add_argument(
+        "--background",
+        choices=("segment", "singletons", "ignore"),
+        help="what predicted id 0 is: one more segment, each voxel a segment of its own, or left out",
+    )
+    ids.add_argument(
+        "--border-nm", type=length, metavar="N", help="ignore voxels this close to a border of the truth, nanometres"
+    )
     settings_arguments(verb)
 
 
 def run(given: argparse.Namespace) -> None:
     """Evaluate."""
+    if not given.segmentation and (given.background or given.border_nm):
+        raise ConfigError("--background and --border-nm are about segments; add --segmentation or leave them out")
+    if given.segmentation or given.thinned:
+        _segments(given)
+    else:
+        _boundaries(given)
+
+
+def _boundaries(given: argparse.Namespace) -> None:
     from elektronn.config.load import write_resolved
     from elektronn.evaluation.evaluate import Pair, evaluate
     from elektronn.evaluation.tables import write_tables
@@ -63,6 +90,51 @@ def run(given: argparse.Namespace) -> None:
         display.warn(text)
     for line in summary(evaluation):
         display.line(line)
+
+
+def _segments(given: argparse.Namespace) -> None:
+    from elektronn.artefacts import prepare, write_json
+    from elektronn.evaluation.compare import compare
+    from elektronn.evaluation.segments import measures
+    from elektronn.evaluation.thinning import thinned
+    from elektronn.volumes.address import parse_address
+
+    extra = [name for name in ("valid", "test", "roc", "pr", "confusion", "figure", "resolved") if getattr(given, name)]
+    if extra or len(given.pair) != 2:
+        wrong = f"--{extra[0]} is about boundaries" if extra else f"got {len(given.pair)} volumes"
+        raise ConfigError(f"{wrong}; segments are compared as PREDICTION LABELS --json FILE")
+    found, truth = map(parse_address, given.pair)
+    display = Display("evaluate", given.log)
+    prepare(given.json)
+    with display.bar():
+        if given.thinned:
+            scores, place = thinned(found, truth, progress=display.advance)
+            result = scores.plain()
+        else:
+            block = params_of(given).evaluate.block
+            table, place = compare(found, truth, block, border_nm=given.border_nm, progress=display.advance)
+            result = measures(table, given.background) | {"border_nm": given.border_nm}
+    write_json(given.json, result | {"place": place._asdict()})
+    for line in segment_lines(result):
+        display.line(line)
+
+
+def segment_lines(result: Mapping[str, Any]) -> list[str]:
+    """A line per figure for the terminal: number, name, definition.
+
+    Example:
+        >>> segment_lines({"v_rand": 0.5, "definitions": {"v_rand": "1 is perfect"}})
+        ['  0.5000  v_rand: 1 is perfect']
+    """
+    flat = dict(result)
+    for name, value in flat.pop("adapted_rand_error", {}).items():
+        flat[f"adapted_rand_error.{name}"] = value
+    words = {**result.get("definitions", {})}
+    if "definition" in result:
+        words |= dict.fromkeys(("v_rand_thinned", "v_info_thinned"), result["definition"])
+    shown = {name: "undefined" if flat[name] is None else f"{flat[name]:.4f}" for name in words if name in flat}
+    head = [f"predicted id 0 counts as: {result['background']}"] if "background" in result else []
+    return head + [f"{value:>8}  {name}: {words[name]}" for name, value in shown.items()]
 
 
 def summary(evaluation: object) -> list[str]:

@@ -15,7 +15,8 @@ from elektronn.axes import Box, Size, whole
 from elektronn.errors import ConfigError, DataError
 from elektronn.network.document import Document
 from elektronn.volumes.address import Address
-from elektronn.volumes.arrays import Sink, Volume, create_volume, open_volume, reading
+from elektronn.volumes.arrays import Sink, Volume, create_volume, open_volume
+from elektronn.volumes.stored import reading
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def open_image(
         array, axes = flat
         size = Size(1, *array.shape[-2:])
         stored = array[:, None] if axes == "cyx" else array[None, None]
-        volume = Volume(address, stored, "czyx", address.box(size), voxel_nm, {})
+        volume = Volume(address, stored, "czyx", address.box(size), voxel_nm, None, {})
         yield Image(_fitting(volume, document), axes, any_floats)
         return
     with open_volume(address, voxel_nm=voxel_nm) as volume:
