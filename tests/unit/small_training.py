@@ -14,6 +14,7 @@ from elektronn.errors import Stopped
 from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.sampling.augment import Flip, SamplingSettings, Warp
+from elektronn.sampling.batch import Sampler
 from elektronn.sampling.cubes import Cube
 from elektronn.training.checkpoint import Backups
 from elektronn.training.control import Command, Event, Mailbox, Row, Stop
@@ -59,8 +60,11 @@ def trainer_in(
                 mailbox.post(command)
 
     built = build(chain(NETWORK.model_copy(update=network)), seed=1)
-    task = Task(built, Size(*NETWORK.patch), [cube], [], "small")
-    return Trainer(task, TRAINING.model_copy(update=dict(changes or {})), sampling, Backups(folder), mailbox, listen)
+    settings = TRAINING.model_copy(update=dict(changes or {}))
+    common = ([cube], built.geometry, Size(*NETWORK.patch), sampling, settings.seed)
+    watch = {"train": Sampler(*common, purpose="watch", augmented=False)}
+    task = Task(built, Sampler(*common), watch, cube, "small")
+    return Trainer(task, settings, sampling, Backups(folder), mailbox, listen)
 
 
 def weights(trainer: Trainer) -> torch.Tensor:

@@ -159,7 +159,7 @@ def test_dropout_masks_are_the_same_in_all_evaluations_of_a_step(tmp_path: Path)
     trainer = trainer_in(tmp_path / "a", changes(CgSettings()))
     losses = []
     trainer.steering.optimisers.current.step = lambda evaluate: losses.extend([evaluate(), evaluate()]) or losses[0]  # type: ignore[assignment, func-returns-value]
-    trainer._update(trainer.sampler.batch(0))
+    trainer._update(trainer.task.supply.batch(0))
     assert torch.equal(losses[0], losses[1])
 
 
