@@ -24,6 +24,7 @@ from elektronn.network.kinds import (
     SliceLayer,
     SlopeLayer,
     SoftmaxLayer,
+    StandardLayer,
     StateLayer,
     UpConvLayer,
 )
@@ -263,6 +264,24 @@ class Softmax(Block):
         return torch.softmax(blocks, 2).flatten(1, 2)
 
 
+class Standard(Block):
+    """Standardises with fixed numbers. They belong to the document and are no weights."""
+
+    layer: StandardLayer
+
+    def __init__(self, layer: StandardLayer) -> None:
+        super().__init__()
+        self.layer = layer
+        for name, values in (("mean", layer.mean), ("factor", tuple(1 / d for d in layer.deviation))):
+            tensor = torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(b, c, …)`` → the same."""
+        mean, factor = (self.get_buffer(name).to(x.dtype) for name in ("mean", "factor"))
+        return (x - mean) * factor
+
+
 BLOCKS: Mapping[type[Layer], Callable[..., Block]] = {
     ConvLayer: Convolution,
     PerceptronLayer: Perceptron,
@@ -278,6 +297,7 @@ BLOCKS: Mapping[type[Layer], Callable[..., Block]] = {
     SlopeLayer: Slope,
     SoftmaxLayer: Softmax,
     BatchNormLayer: BatchNorm,
+    StandardLayer: Standard,
     ResponseLayer: ResponseNorm,
     StateLayer: State,
     GatedLayer: Gated,

@@ -21,6 +21,7 @@ from elektronn.network.kinds import (
     SliceLayer,
     SlopeLayer,
     SoftmaxLayer,
+    StandardLayer,
     StateLayer,
     UpConvLayer,
 )
@@ -107,6 +108,15 @@ def _softmax(name: str, said: Said, features: Features) -> SoftmaxLayer:
     return SoftmaxLayer(name, features[0], classes)
 
 
+def _standard(name: str, said: Said, features: Features) -> StandardLayer:
+    mean, deviation = (tuple(map(float, said[key])) for key in ("mean", "deviation"))
+    if not len(mean) == len(deviation) == features[0]:
+        raise ConfigError(
+            f"layer '{name}': {len(mean)} means and {len(deviation)} deviations for {features[0]} features"
+        )
+    return StandardLayer(name, features[0], mean, deviation)
+
+
 def _response(name: str, said: Said, features: Features) -> ResponseLayer:
     around = Size(*said.get("around", ONE))
     return ResponseLayer(name, features[0], around, said.get("neighbours", 0), said["alpha"], said["beta"], said["k"])
@@ -144,6 +154,7 @@ KINDS: Mapping[str, Callable[[str, Said, Features], Layer]] = {
     "prelu": lambda name, said, features: SlopeLayer(name, features[0]),
     "softmax": _softmax,
     "batch_norm": lambda name, said, features: BatchNormLayer(name, features[0], said["statistics"]),
+    "standardise": _standard,
     "response_norm": _response,
     "state": lambda name, said, features: StateLayer(name, said["units"]),
     "gru": _gru,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar
 
 from elektronn.errors import ConfigError
@@ -94,12 +95,15 @@ def _maxout(activation: str) -> int:
         raise ValueError(str(error)) from None
 
 
-def chain(settings: NetworkSettings, channels: int = 1) -> Document:
+def chain(
+    settings: NetworkSettings, channels: int = 1, standard: tuple[Sequence[float], Sequence[float]] | None = None
+) -> Document:
     """The document of a chain network with its output layer (one unit per class, linear).
 
     Args:
         settings: layers; where perceptrons follow convolutions, ``patch`` decides the number of their inputs.
         channels: of the image, or features of a vector.
+        standard: mean and deviation per channel that images are standardised by, as the network's first node.
 
     Raises:
         GeometryError: perceptrons, and a patch that is smaller than the field of view.
@@ -111,6 +115,9 @@ def chain(settings: NetworkSettings, channels: int = 1) -> Document:
         ['conv5', 'perceptron6', 'output']
     """
     nodes = [Node(kind="input", name="input", arguments={"channels": channels})]
+    if standard is not None:
+        numbers = {"mean": list(standard[0]), "deviation": list(standard[1])}
+        nodes.append(Node(kind="standardise", name="standardise", parents=("input",), arguments=numbers))
     units = settings.features + settings.perceptrons
     styles = [*zip(repeated(settings.activation, len(units)), repeated(settings.dropout, len(units)))]
     poolings = repeated(settings.pooling, len(settings.features))
@@ -123,7 +130,7 @@ def chain(settings: NetworkSettings, channels: int = 1) -> Document:
         return Document(nodes=tuple(nodes))
     if settings.recurrent is not None:
         said = {"units": settings.recurrent.units, "activation": settings.recurrent.activation}
-        nodes.append(Node(kind="recurrent", name="recurrent", parents=("input",), arguments=said))
+        nodes.append(Node(kind="recurrent", name="recurrent", parents=(nodes[-1].name,), arguments=said))
     inputs = _flat(Document(nodes=tuple(nodes)), settings)
     first = len(settings.features) + 1
     tail = [*zip(settings.perceptrons, styles[len(settings.features) :]), (settings.classes, ("linear", 0.0))]

@@ -274,6 +274,14 @@ class BatchNormLayer(SameLayer):
 
 
 @dataclass(frozen=True)
+class StandardLayer(SameLayer):
+    """``(x − mean) / deviation`` per feature, with numbers that are not trained; ``mean`` and ``deviation``: of the data."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class ResponseLayer(SameLayer):
     """Local response normalisation ``x / (k + alpha · m)^beta``, m the mean of x² around.
 

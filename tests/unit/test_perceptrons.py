@@ -102,3 +102,16 @@ def test_error_of_a_regression_is_the_root_of_the_mean_square() -> None:
     outputs, targets = torch.zeros(2, 1, 1, 1, 1), torch.tensor([3.0, 4.0])[:, None, None, None, None]
     assert float(criterion.loss(outputs, targets)) == 12.5
     assert criterion.error(*criterion.mistakes(outputs, targets)) == pytest.approx(math.sqrt(12.5))
+
+
+def test_standardising_is_a_node_and_acts_alike_strided_and_densely() -> None:
+    said = {"kernels": [[1, 3, 3]], "pools": [[1, 2, 2]], "features": [4]}
+    settings = parse(NetworkSettings, said, "network")
+    plain = build(chain(settings, 2), seed=1)
+    network = build(chain(settings, 2, ([0.5, 0.25], [0.1, 0.2])), seed=1)
+    assert set(network.state_dict()) == set(plain.state_dict())
+    x = torch.rand(1, 2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    shifted = (x - torch.tensor([0.5, 0.25])[:, None, None, None]) / torch.tensor([0.1, 0.2])[:, None, None, None]
+    torch.testing.assert_close(network(x), plain(shifted))
+    torch.testing.assert_close(network.dense(x), plain.dense(shifted))
+    assert network.geometry == plain.geometry
