@@ -83,7 +83,7 @@ class Graph:
         for key, array in arrays.items():
             self.weights[f"layers.{name}.{key}"] = np.ascontiguousarray(array, np.float32)
         size = layer.size(*(p.size for p in parents))
-        return Value(name, parents[0].axes, size, layer.features)
+        return Value(name, parents[0].axes if parents else (), size, layer.features)
 
     def input(self, name: str, axes: tuple[str, ...], channels: int, size: Size) -> Value:
         """Append an input."""

@@ -9,7 +9,9 @@ here these are up to four nodes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,8 @@ SIGNATURES = {
     "ApplyFunc": "parent functor args kwargs",
     "LRN": "parent filter_shape mode alpha k beta",
     "InitialState_like": "parent override_f",
+    "ValueNode": "shape tags strides fov dtype apply_train value",
+    "Reshape": "parent shape tags",
     "GRU": "parent memory_state n_f activation_func",
     "LSTM": "parent memory_states n_f activation_func",
 }
@@ -72,14 +76,28 @@ def turned(array: NDArray[Any], letters: Sequence[str], target: str) -> NDArray[
     return array.transpose([list(letters).index(letter) for letter in target])
 
 
-def _input(graph: Graph, node: MdlNode) -> Value:
-    given = said(node)
-    tags = given["tags"]
+def _axes(tags: Any) -> tuple[str, ...]:
+    """Axes from a list or a text with commas.
+
+    Raises:
+        ConfigError: some that cannot be converted.
+    """
     axes = tuple(tag.strip() for tag in (tags.split(",") if isinstance(tags, str) else tags))
     if unknown := [axis for axis in axes if axis not in ("b", "f", "r", "z", "y", "x")]:
         raise ConfigError(f"axis '{unknown[0]}' of {','.join(axes)} cannot be converted; b, f, r, z, y, x can")
     if "r" in axes and "z" in axes:
         raise ConfigError(f"axes {','.join(axes)}: both r and z cannot be converted")
+    return axes
+
+
+def _ours(axes: Sequence[str]) -> str:
+    """The original's axes in our letters."""
+    return "".join({"f": "c", "r": "z"}.get(axis, axis) for axis in axes)
+
+
+def _input(graph: Graph, node: MdlNode) -> Value:
+    given = said(node)
+    axes = _axes(given["tags"])
     sizes = {axis: int(n or 0) for axis, n in zip(axes, given["shape"])}
     size = Size(sizes.get("r", sizes.get("z", 1)), sizes.get("y", 1), sizes.get("x", 1))
     return graph.input(node.name, axes, sizes.get("f", 1), size)
@@ -133,7 +151,7 @@ def _perceptron(graph: Graph, node: MdlNode) -> Value:
         weight = weight.reshape(inputs, -1)
     if flat or set(parent.axes) == {"b", "f"}:
         value = _neurons(graph, node, "perceptron", [parent], {"inputs": inputs, "units": weight.shape[1]}, weight.T)
-        return Value(value.name, ("b", "f"), value.size, value.features)
+        return replace(value, axes=("b", "f"))
     point = {"kernel": [1, 1, 1], "pool": [1, 1, 1], "features": weight.shape[1]}
     return _neurons(graph, node, "conv", [parent], point, weight.T[:, :, None, None, None])
 
@@ -236,7 +254,7 @@ def _faithless(graph: Graph, node: MdlNode) -> Value:
 
 def _joined(graph: Graph, node: MdlNode, parents: list[Value], axis: str | int) -> Value:
     name = parents[0].axes[axis] if isinstance(axis, int) else axis
-    ours = {"f": "c", "r": "z"}.get(name, name)
+    ours = _ours([name])
     if ours not in ("c", "z", "y", "x"):
         raise ConfigError(f"axis '{name}' cannot be joined; f, r, z, y, x can")
     return graph.add("concat", node.name, parents, {"axis": ours})
@@ -281,6 +299,28 @@ def _state(graph: Graph, node: MdlNode) -> Value:
     return graph.add("state", node.name, [parent], {"units": len(value)}, value=value)
 
 
+def _constant(graph: Graph, node: MdlNode) -> Value:
+    given = said(node)
+    axes = _axes(given["tags"])
+    value = node.parameters.get("value")
+    if value is None:
+        value = np.broadcast_to(np.float32(given.get("value") or 0.0), [int(n or 1) for n in given["shape"]])
+    value = turned(value, _ours(axes), "bczyx")
+    return replace(graph.add("constant", node.name, [], {"shape": list(value.shape)}, value=value), axes=axes)
+
+
+def _reshape(graph: Graph, node: MdlNode) -> Value:
+    given, (parent,) = said(node), _parents(graph, node, "parent")
+    axes = parent.axes if given.get("tags") is None else _axes(given["tags"])
+    if len(axes) != len(given["shape"]) or "b" not in axes:
+        raise ConfigError(f"shape {list(given['shape'])} does not fit the axes {','.join(axes)}")
+    lengths = [-1 if axis == "b" else n for axis, n in zip(axes, given["shape"])]
+    known = [n for n in lengths if n is not None and n > 0]
+    shape = [parent.features * parent.size.voxels // math.prod(known) if n is None else int(n) for n in lengths]
+    arguments = {"source": _ours(parent.axes), "shape": shape, "target": _ours(axes)}
+    return replace(graph.add("reshape", node.name, [parent], arguments), axes=axes)
+
+
 def _gated(kind: str, memory: str) -> Callable[[Graph, MdlNode], Value]:
     def convert(graph: Graph, node: MdlNode) -> Value:
         given = said(node)
@@ -309,6 +349,8 @@ CONVERSIONS: Mapping[str, Callable[[Graph, MdlNode], Value]] = {
     "ApplyFunc": _apply,
     "LRN": _response,
     "InitialState_like": _state,
+    "ValueNode": _constant,
+    "Reshape": _reshape,
     "GRU": _gated("gru", "memory_state"),
     "LSTM": _gated("lstm", "memory_states"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
@@ -10,22 +11,21 @@ from torch import Tensor, nn
 
 from elektronn.axes import Size
 from elektronn.errors import ConfigError, GeometryError
-from elektronn.network.cells import Gated, State
+from elektronn.network.cells import Constant, Gated, State
 from elektronn.network.kinds import (
     ActivationLayer,
     BatchNormLayer,
     ConcatLayer,
     CropLayer,
-    GatedLayer,
     MergeLayer,
     PadLayer,
     PoolLayer,
+    ReshapeLayer,
     ResponseLayer,
     SliceLayer,
     SlopeLayer,
     SoftmaxLayer,
     StandardLayer,
-    StateLayer,
     UpConvLayer,
 )
 from elektronn.network.layers import (
@@ -41,6 +41,7 @@ from elektronn.network.layers import (
     pool_dense,
     pool_strided,
 )
+from elektronn.network.memory import ConstantLayer, GatedLayer, StateLayer
 from elektronn.network.nodes import ONE, ConvLayer, Layer, PerceptronLayer, RecurrentLayer, TiedLayer
 from elektronn.network.norms import BatchNorm, ResponseNorm
 
@@ -223,6 +224,34 @@ class Slice(Block):
         return x[:, self.layer.start : self.layer.stop]
 
 
+class Reshape(Block):
+    """The same numbers in other axes."""
+
+    layer: ReshapeLayer
+
+    def __init__(self, layer: ReshapeLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(b, c, z, y, x)`` → the sizes that the layer was made for.
+
+        Raises:
+            GeometryError: the input has another number of voxels.
+        """
+        said = self.layer
+        missing = [axis for axis in "bczyx" if axis not in said.source]
+        read = x.permute(["bczyx".index(axis) for axis in (*said.source, *missing)])
+        if x[0].numel() != -math.prod(said.shape):
+            raise GeometryError(
+                f"layer '{said.name}' lays out {-math.prod(said.shape)} numbers per example, an input of this size gives "
+                f"{x[0].numel()}; give inputs of the size that the network was made for"
+            )
+        absent = [axis for axis in "bczyx" if axis not in said.target]
+        laid = read.reshape(*said.shape, *(1 for _ in absent))
+        return laid.permute([(*said.target, *absent).index(axis) for axis in "bczyx"])
+
+
 class Activation(Block):
     """An activation by itself."""
 
@@ -301,6 +330,8 @@ BLOCKS: Mapping[type[Layer], Callable[..., Block]] = {
     ResponseLayer: ResponseNorm,
     StateLayer: State,
     GatedLayer: Gated,
+    ConstantLayer: Constant,
+    ReshapeLayer: Reshape,
 }
 """What a node does to sizes → its arithmetic."""
 

@@ -12,19 +12,19 @@ from elektronn.network.kinds import (
     BatchNormLayer,
     ConcatLayer,
     CropLayer,
-    GatedLayer,
     InputLayer,
     MergeLayer,
     PadLayer,
     PoolLayer,
+    ReshapeLayer,
     ResponseLayer,
     SliceLayer,
     SlopeLayer,
     SoftmaxLayer,
     StandardLayer,
-    StateLayer,
     UpConvLayer,
 )
+from elektronn.network.memory import ConstantLayer, GatedLayer, StateLayer
 from elektronn.network.nodes import ONE, ConvLayer, Layer, Node, PerceptronLayer, RecurrentLayer, TiedLayer
 from elektronn.registry import lookup
 
@@ -122,6 +122,15 @@ def _response(name: str, said: Said, features: Features) -> ResponseLayer:
     return ResponseLayer(name, features[0], around, said.get("neighbours", 0), said["alpha"], said["beta"], said["k"])
 
 
+def _reshape(name: str, said: Said, features: Features) -> ReshapeLayer:
+    return ReshapeLayer(name, said["source"], tuple(said["shape"]), said["target"])
+
+
+def _constant(name: str, said: Said, features: Features) -> ConstantLayer:
+    b, c, z, y, x = said["shape"]
+    return ConstantLayer(name, (b, c, z, y, x))
+
+
 def _gru(name: str, said: Said, features: Features) -> GatedLayer:
     return _gated(GatedLayer(name, features[0], said["units"], said["activation"], "gru"), features)
 
@@ -156,6 +165,8 @@ KINDS: Mapping[str, Callable[[str, Said, Features], Layer]] = {
     "batch_norm": lambda name, said, features: BatchNormLayer(name, features[0], said["statistics"]),
     "standardise": _standard,
     "response_norm": _response,
+    "reshape": _reshape,
+    "constant": _constant,
     "state": lambda name, said, features: StateLayer(name, said["units"]),
     "gru": _gru,
     "lstm": _lstm,

@@ -1,4 +1,4 @@
-"""Recurrent cells as torch modules, one step each. Activations are ``(batch, channel, z, y, x)``."""
+"""States and recurrent cells, one step each, as torch modules. Activations are ``(batch, channel, z, y, x)``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elektronn.network.kinds import GatedLayer, StateLayer
 from elektronn.network.layers import Block, activation_of, draw
+from elektronn.network.memory import ConstantLayer, GatedLayer, StateLayer
+
+
+class Constant(Block):
+    """An array of its own; ``value``: ``(b, c, z, y, x)``."""
+
+    def __init__(self, layer: ConstantLayer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.value = nn.Parameter(torch.zeros(layer.shape))
+
+    def forward(self) -> Tensor:
+        """The array."""
+        return self.value
 
 
 class State(Block):

@@ -310,52 +310,43 @@ class ResponseLayer(SameLayer):
 
 
 @dataclass(frozen=True)
-class StateLayer(Layer):
-    """A trained vector of ``units``, the same at every voxel of its parent."""
-
-    units: int
-
-    @property
-    def features(self) -> int:
-        """Feature maps after."""
-        return self.units
-
-    @property
-    def weights(self) -> int:
-        """The vector."""
-        return self.units
-
-
-@dataclass(frozen=True)
-class GatedLayer(Layer):
-    """One step of a gated recurrent unit from its parents x and memory.
+class ReshapeLayer(Layer):
+    """The same numbers in other axes.
 
     Attributes:
-        inputs: features of x; ``units``: of the state h.
-        activation: of the candidate, by name.
-        cell: ``gru`` (memory h, gives h) or ``lstm`` (memory h and c, gives both).
+        source: order in which the numbers are read, letters of b, c, z, y, x; missing axes are 1 long.
+        shape: lengths in the order ``target``; −1 for the batch.
+        target: order in which they are laid down.
     """
 
-    inputs: int
-    units: int
-    activation: str
-    cell: Literal["gru", "lstm"]
+    source: str
+    shape: tuple[int, ...]
+    target: str
 
     @property
     def features(self) -> int:
         """Feature maps after."""
-        return self.units * (1 if self.cell == "gru" else 2)
+        return self.lengths["c"]
 
     @property
-    def weights(self) -> int:
-        """Number of trained numbers, biases included."""
-        return (3 if self.cell == "gru" else 4) * self.units * (self.inputs + self.units + 1)
+    def lengths(self) -> dict[str, int]:
+        """Length of each axis after."""
+        return dict.fromkeys("bczyx", 1) | dict(zip(self.target, self.shape))
 
     @property
-    def style(self) -> dict[str, str]:
-        """The activation."""
-        return {"activation": self.activation}
+    def whole(self) -> str:
+        """Why there is no window."""
+        return "lays its input out anew"
+
+    @property
+    def has_reach(self) -> bool:
+        """Never."""
+        return False
+
+    def size(self, *sizes: Size) -> Size:
+        """The given one."""
+        return Size(*(self.lengths[axis] for axis in "zyx"))
 
     def operations(self, before: Size, after: Size) -> int:
-        """One multiply-add per weight and voxel."""
-        return after.voxels * self.weights
+        """None."""
+        return 0
