@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from elektronn.axes import Size
+from elektronn.cli.main import main
 from elektronn.errors import CheckFailed, DataError, GeometryError
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
@@ -166,3 +167,109 @@ def test_more_than_two_classes_give_all_of_them(tmp_path: Path, source: Path) ->
     values = load(parse_address(str(tmp_path / "p.zarr")), order="czyx")
     assert values.shape[0] == 3
     np.testing.assert_allclose(values.sum(0), 1, atol=1e-5)
+
+
+FLAT = NetworkSettings(kernels=((1, 4, 4), (1, 3, 3)), pools=((1, 2, 2), (1, 1, 1)), features=(4, 5))
+
+
+def predicted(folder: Path, network: Network, image: np.ndarray, card: dict[str, object], *options: str) -> np.ndarray:
+    """The result of the command line for an image in an ``.npy`` file."""
+    save_model(folder / "m.safetensors", network, {"fingerprint": "f", **card})
+    np.save(folder / "in.npy", image)
+    command = ["predict", str(folder / "in.npy"), str(folder / "out.npy"), "--model", str(folder / "m.safetensors")]
+    assert main([*command, *(part for option in options for part in ("--set", option))]) == 0
+    found: np.ndarray = np.load(folder / "out.npy")
+    return found
+
+
+ALL = ("predict.classes=all", "predict.output=float32")
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape", "boundary", "everything"),
+    [
+        (1, (20, 23), (12, 15), (2, 12, 15)),
+        (1, (1, 20, 23), (1, 12, 15), (2, 12, 15)),
+        (2, (2, 20, 23), (1, 12, 15), (2, 12, 15)),
+        (1, (3, 20, 23), (3, 12, 15), (2, 3, 12, 15)),
+        (2, (2, 3, 20, 23), (3, 12, 15), (2, 3, 12, 15)),
+    ],
+)
+def test_a_flat_image_gives_a_result_of_its_axes(
+    tmp_path: Path,
+    channels: int,
+    shape: tuple[int, ...],
+    boundary: tuple[int, ...],
+    everything: tuple[int, ...],
+) -> None:
+    network = build(chain(FLAT, channels), seed=4)
+    image = np.random.default_rng(0).random(shape).astype(np.float32)
+    whole = Engine(network, CPU).block(image.reshape(channels, -1, *shape[-2:]))
+    one = predicted(tmp_path, network, image, {}, "predict.output=float32")
+    assert one.shape == boundary
+    np.testing.assert_allclose(one.reshape(whole[1].shape), whole[1], atol=2e-6)
+    both = predicted(tmp_path, network, image, {}, *ALL)
+    assert both.shape == everything
+    np.testing.assert_allclose(both.reshape(whole.shape), whole, atol=2e-6)
+
+
+def test_values_are_stored_as_they_are_whatever_type_is_asked_for(tmp_path: Path) -> None:
+    network = build(chain(SMALL.model_copy(update={"classes": 2})), seed=4)
+    image = np.random.default_rng(0).random((11, 37, 41)).astype(np.float32)
+    found = predicted(tmp_path, network, image, {"output": "values"})
+    with torch.inference_mode():
+        expected = network.eval().dense(torch.from_numpy(image)[None, None])[0].numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    said = json.loads((tmp_path / "out.npy.json").read_text())
+    assert said["attributes"]["kind"] == "values"
+    assert said["attributes"]["classes"] == [0, 1]
+
+
+def test_the_certificate_of_values_fails_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Engine.block
+    monkeypatch.setattr(Engine, "block", lambda self, image: right(self, image) * np.float32(1.001))
+    network = build(chain(SMALL), seed=4)
+    save_model(tmp_path / "m", network, {"fingerprint": "f", "output": "values"})
+    np.save(tmp_path / "in.npy", np.random.default_rng(0).random((11, 37, 41)) * 100)
+    save_model(tmp_path / "m", network, {"fingerprint": "f", "output": "values", "floats": "any"})
+    with pytest.raises(CheckFailed, match="a stored number is"):
+        stage.predict(
+            tmp_path / "m",
+            parse_address(f"{tmp_path}/in.npy"),
+            parse_address(f"{tmp_path}/out.npy"),
+            tmp_path / "out.json",
+            PredictSettings(),
+            device=CPU,
+        )
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_any_floats_only_for_a_model_that_takes_them_and_never_nan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = build(chain(FLAT), seed=4)
+    image = np.random.default_rng(0).normal(size=(20, 23)).astype(np.float32) * 3
+    found = predicted(tmp_path, network, image, {"floats": "any"}, *ALL)
+    np.testing.assert_allclose(found, Engine(network, CPU).block(image[None, None])[:, 0], atol=2e-6)
+    with pytest.raises(AssertionError):
+        predicted(tmp_path, network, image, {})
+    assert "a float image must lie in 0…1" in capsys.readouterr().err
+    image[5, 6] = np.inf
+    with pytest.raises(AssertionError):
+        predicted(tmp_path, network, image, {"floats": "any"})
+    assert "NaN or infinite value at zyx (0, 5, 6)" in capsys.readouterr().err
+
+
+def test_an_image_of_other_channels_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AssertionError):
+        predicted(tmp_path, build(chain(FLAT, 2), seed=4), np.zeros((3, 20, 23), np.uint8), {})
+    assert "has 1 channels, the model was made for 2" in capsys.readouterr().err
+
+
+def test_a_flat_image_becomes_a_volume_in_a_store(tmp_path: Path) -> None:
+    network = build(chain(FLAT), seed=4)
+    save_model(tmp_path / "m", network, {"fingerprint": "f"})
+    np.save(tmp_path / "in.npy", np.zeros((20, 23), np.uint8))
+    assert main(["predict", str(tmp_path / "in.npy"), str(tmp_path / "p.zarr"), "--model", str(tmp_path / "m")]) == 0
+    assert load(parse_address(str(tmp_path / "p.zarr"))).shape == (1, 12, 15)
