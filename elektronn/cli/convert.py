@@ -55,6 +55,7 @@ def _elektronn1(given: argparse.Namespace, display: Display) -> None:
     from elektronn.legacy.config_file import read_config
     from elektronn.legacy.elektronn1 import from_options
     from elektronn.legacy.param_file import read_param
+    from elektronn.network.edits import with_output_activation
 
     if given.config is None:
         raise ConfigError(
@@ -65,8 +66,14 @@ def _elektronn1(given: argparse.Namespace, display: Display) -> None:
         document, weights = from_options(config.options, [layer.arrays for layer in old.layers])
     for text in config.warnings:
         display.warn(text)
+    target = config.options["target"]
+    if target in ("affinity", "malis"):
+        raise ConfigError(f"{given.config}: a network of target '{target}' cannot be converted; nll and regression can")
+    if target == "nll_mutiple_binary":
+        document = with_output_activation(document, "sigmoid")
+        display.warn("target nll_mutiple_binary: each output is the probability of class 0 of one question")
     kind, source = {"converted": "elektronn1"}, {"parameters": digest(given.old), "config": digest(given.config)}
-    says: dict[str, Any] = {"output": "values" if config.options["target"] == "regression" else "probabilities"}
+    says: dict[str, Any] = {"output": "values" if target in ("regression", "nll_mutiple_binary") else "probabilities"}
     if _has_fragments(config.options):
         says |= {"fragments": True}
     _save(given, display, document, weights, says | _origin(kind, source))

@@ -72,7 +72,13 @@ def _convert(graph: Graph, node: MdlNode) -> None:
             f"node '{node.name}' is a {node.kind}, which cannot be converted: {nearest(node.kind, CONVERSIONS)}"
         )
     with at(f"node '{node.name}' ({node.kind})"):
-        graph.values[node.name] = CONVERSIONS[node.kind](graph, node)
+        try:
+            graph.values[node.name] = CONVERSIONS[node.kind](graph, node)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"its arguments or arrays are not those of a {node.kind} ({type(error).__name__}: {error}); "
+                "save the model again, or name another file"
+            ) from error
 
 
 def _prediction(file: MdlFile) -> MdlNode:

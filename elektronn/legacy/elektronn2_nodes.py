@@ -24,25 +24,25 @@ from elektronn.legacy.mdl_file import MdlNode
 from elektronn.network.nodes import maxout_of
 
 SIGNATURES = {
-    "Input": "shape tags",
-    "Input_like": "ref dtype name override_f",
-    "Conv": "parent n_f filter_shape pool_shape conv_mode activation_func mfp batch_normalisation dropout_rate",
-    "UpConv": "parent n_f pool_shape activation_func identity_init batch_normalisation dropout_rate",
-    "Perceptron": "parent n_f activation_func flatten batch_normalisation dropout_rate",
-    "Pool": "parent pool_shape stride mfp mode",
-    "Crop": "parent crop",
-    "Pad": "parent pad value",
-    "FragmentsToDense": "parent",
-    "Concat": "nodes axis",
-    "FaithlessMerge": "hard easy axis",
-    "Add": "n1 n2",
-    "MultMerge": "n1 n2",
-    "Softmax": "parent n_class n_indep",
+    "Input": "shape tags strides fov dtype hardcoded_shape name",
+    "Input_like": "ref dtype name override_f hardcoded_shape",
+    "Conv": "parent n_f filter_shape pool_shape conv_mode activation_func mfp batch_normalisation dropout_rate name",
+    "UpConv": "parent n_f pool_shape activation_func identity_init batch_normalisation dropout_rate name",
+    "Perceptron": "parent n_f activation_func flatten batch_normalisation dropout_rate name",
+    "Pool": "parent pool_shape stride mfp mode name",
+    "Crop": "parent crop name",
+    "Pad": "parent pad value name",
+    "FragmentsToDense": "parent name",
+    "Concat": "nodes axis name",
+    "FaithlessMerge": "hard easy axis failing_prob hardeasy_ratio name",
+    "Add": "n1 n2 name",
+    "MultMerge": "n1 n2 name",
+    "Softmax": "parent n_class n_indep name",
     "ApplyFunc": "parent functor args kwargs",
     "LRN": "parent filter_shape mode alpha k beta",
-    "InitialState_like": "parent override_f",
-    "ValueNode": "shape tags strides fov dtype apply_train value",
-    "Reshape": "parent shape tags",
+    "InitialState_like": "parent override_f dtype name",
+    "ValueNode": "shape tags strides fov dtype apply_train value init_kwargs name",
+    "Reshape": "parent shape tags strides fov name",
     "GRU": "parent memory_state n_f activation_func",
     "LSTM": "parent memory_states n_f activation_func",
 }
@@ -50,6 +50,9 @@ SIGNATURES = {
 
 ACTIVATIONS = {"sig": "sigmoid", "logistic": "sigmoid", "lin": "linear", "soft+": "softplus"}
 """Names of activations that differ from ours."""
+
+LARGEST = 10**7
+"""Most numbers of an array that a file only describes."""
 
 POOLINGS = {"max": "max", "sum": "sum", "average": "mean", "average_inc_pad": "mean", "average_exc_pad": "mean"}
 
@@ -304,6 +307,8 @@ def _constant(graph: Graph, node: MdlNode) -> Value:
     axes = _axes(given["tags"])
     value = node.parameters.get("value")
     if value is None:
+        if math.prod(int(n or 1) for n in given["shape"]) > LARGEST:
+            raise ConfigError(f"shape {list(given['shape'])}: more than {LARGEST} numbers that the file does not hold")
         value = np.broadcast_to(np.float32(given.get("value") or 0.0), [int(n or 1) for n in given["shape"]])
     value = turned(value, _ours(axes), "bczyx")
     return replace(graph.add("constant", node.name, [], {"shape": list(value.shape)}, value=value), axes=axes)

@@ -39,3 +39,21 @@ def with_tied_chain(
         said = {"of": row.name, "units": row.inputs, "activation": activation, "noise": noise if i == 0 else 0.0}
         nodes.append(Node(kind="tied", name=f"back_{row.name}", parents=(nodes[-1].name,), arguments=said))
     return Document(nodes=tuple(nodes))
+
+
+def with_output_activation(document: Document, activation: str) -> Document:
+    """The document with another activation of its last node, such as a sigmoid for independent yes-no questions.
+
+    Raises:
+        ConfigError: the last node has no activation.
+
+    Example:
+        >>> from elektronn.network.document import NetworkSettings, chain
+        >>> with_output_activation(chain(NetworkSettings()), "sigmoid").nodes[-1].arguments["activation"]
+        'sigmoid'
+    """
+    last = document.nodes[-1]
+    if "activation" not in last.arguments:
+        raise ConfigError(f"layer '{last.name}' is a {last.kind} node, which has no activation")
+    changed = last.model_copy(update={"arguments": last.arguments | {"activation": activation}})
+    return Document(nodes=(*document.nodes[:-1], changed))

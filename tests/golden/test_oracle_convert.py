@@ -108,3 +108,19 @@ def test_a_damaged_parameter_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old.param").write_bytes(whole[:-1000])
     command = ["convert", str(tmp_path / "old.param"), "--config", str(tmp_path / "old.py")]
     assert main([*command, str(tmp_path / "m.safetensors")]) == 4
+
+
+def test_independent_binary_outputs_are_probabilities_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    case = cases()["e1_v_mlp_acts"]
+    monkeypatch.setitem(case, "config", case["config"] | {"target": "nll_mutiple_binary"})
+    model = converted("e1_v_mlp_acts", tmp_path)
+    assert "each output is the probability of class 0" in capsys.readouterr().err
+    np.save(tmp_path / "in.npy", arrays(case)["x"])
+    command = ["predict", "--model", str(model), "--strided", str(tmp_path / "in.npy"), str(tmp_path / "out.npy")]
+    assert main(command) == 0
+    odds = np.log(np.load(tmp_path / "out.npy")) - np.log1p(-np.load(tmp_path / "out.npy"))
+    softmax = np.exp(odds) / np.exp(odds).sum(1, keepdims=True)
+    np.testing.assert_allclose(softmax, arrays(case)["class_probabilities"], rtol=1e-3, atol=1e-4)

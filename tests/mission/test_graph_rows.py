@@ -407,6 +407,23 @@ def test_a_node_that_cannot_be_converted_is_named() -> None:
         from_mdl(file(*normalised("fadeout", fading)))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("@raw",), "KeyError: 'n_f'"),
+        (("@raw", "many"), "are not those of a Perceptron"),
+        (("raw", 7), "'raw' where a node was expected"),
+        (("@raw", 8), r"its weights are \(3, 7\) in our order, its arguments and parent ask for \(3, 8\)"),
+        (("@raw", 7, "sinus"), "activation 'sinus': "),
+    ],
+)
+def test_a_faulty_original_node_is_named_with_its_fault(arguments: tuple[Any, ...], message: str) -> None:
+    dot = original("dot", "Perceptron", *arguments, parameters={"w": drawn(3, 7), "b": drawn(7)})
+    dot = MdlNode(dot.name, dot.kind, ("raw",), dot.arguments, dot.options, dot.parameters)
+    with pytest.raises(ConfigError, match=rf"node 'dot' \(Perceptron\): .*{message}"):
+        from_mdl(file(original("raw", "Input", (2, 3), "b,f"), dot))
+
+
 def test_what_the_prediction_does_not_need_is_left_out_and_said() -> None:
     raw, x = original("raw", "Input", (1, 1, 6, 5), "b,f,x,y"), drawn(1, 1, 1, 5, 6)
     conv = original(
