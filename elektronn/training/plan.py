@@ -19,15 +19,25 @@ from elektronn.training.settings import Constant, Optimiser, Schedule, Steps, Tr
 class Dropout(Settings):
     """Dropout rates of the layers that have any, in order."""
 
-    rates: tuple[Annotated[float, Field(ge=0, lt=1)], ...]
+    dropout: tuple[Annotated[float, Field(ge=0, lt=1)], ...]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a number lies: a field of a section of settings, which also knows what is allowed there."""
+    """Where a number lies: a field of a section of settings, which also knows what is allowed there.
+
+    Attributes:
+        section: of the settings.
+        name: of the number; ends with the name of the field.
+    """
 
     section: Settings
-    field: str
+    name: str
+
+    @property
+    def field(self) -> str:
+        """Of the section."""
+        return self.name.rpartition(".")[2]
 
     @property
     def start(self) -> Value:
@@ -44,9 +54,9 @@ class Place:
         if isinstance(self.start, tuple):
             value = value if isinstance(value, tuple) else (value,) * len(self.start)
             if len(value) != len(self.start):
-                raise ConfigError(f"has {len(value)} numbers, the start has {len(self.start)}; write as many")
-        said = parse(type(self.section), {**plain(self.section), self.field: value}, "")
-        return Place(said, self.field).start
+                raise ConfigError(f"{self.name}: has {len(value)} numbers, not {len(self.start)}; write as many")
+        section = {**plain(self.section), self.field: value}
+        return Place(parse(type(self.section), section, self.name.rpartition(".")[0]), self.name).start
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,8 @@ class Plan:
             ConfigError: unknown name, or a value that is not allowed there.
         """
         with at(name):
-            return replace(self, hands={**self.hands, name: (step, self._place(name).allowed(value))})
+            place = self._place(name)
+        return replace(self, hands={**self.hands, name: (step, place.allowed(value))})
 
     def with_optimiser(self, optimiser: Optimiser, schedule: Schedule) -> Plan:
         """The plan with another optimiser and schedule of its rate; what was set by hand in an optimiser is over."""
@@ -141,7 +152,7 @@ def plan_of(training: TrainingSettings, sampling: SamplingSettings, document: Do
     others = _places(training.loss, "loss.")
     rates = tuple(dropout_of(document).values())
     if rates:
-        others["dropout"] = Place(Dropout(rates=rates), "rates")
+        others["dropout"] = Place(Dropout(dropout=rates), "dropout")
     for name, component in _components(sampling):
         others |= _places(component, f"{name}.")
     plan = Plan(training.optimiser, others, {"rate": training.schedule, **training.schedules}, training.steps)
@@ -165,7 +176,7 @@ def with_values(sampling: SamplingSettings, values: Mapping[str, Value]) -> Samp
 
 
 def _places(section: Settings, prefix: str = "") -> dict[str, Place]:
-    return {f"{prefix}{name}": Place(section, name) for name in _numbers(section)}
+    return {f"{prefix}{name}": Place(section, f"{prefix}{name}") for name in _numbers(section)}
 
 
 def _components(sampling: SamplingSettings) -> list[tuple[str, Settings]]:
