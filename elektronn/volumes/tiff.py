@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from lzma import LZMAError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from elektronn.volumes.stored import Array, Facts, Stored, key_of, reading
 from elektronn.volumes.tiff_facts import facts_of
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPageSeries
+    from tifffile import TiffPageSeries
 
 _Region = tuple[slice | int, ...]
 
@@ -52,46 +52,43 @@ def _series(address: Address) -> Iterator[TiffPageSeries]:
     """The image that is meant, of an open file."""
     from tifffile import TiffFile, TiffFileError
 
-    with reading(address, TiffFileError, struct.error), _complaints():
-        file = TiffFile(address.path)
-    with file:
-        yield _chosen(address, file)
+    damage = (TiffFileError, struct.error, TypeError, IndexError)
+    with _Complaints() as complaints:
+        with reading(address, *damage):
+            file = TiffFile(address.path)
+        with file:
+            with reading(address, *damage):
+                found = file.series
+                complaints.check()
+                chosen = found[int(key_of(address, [str(i) for i in range(len(found))]))]
+            yield chosen
 
 
-def _chosen(address: Address, file: TiffFile) -> TiffPageSeries:
-    from tifffile import TiffFileError
-
-    with reading(address, TiffFileError, struct.error, TypeError, IndexError), _complaints():
-        series = file.series
-        return series[int(key_of(address, [str(i) for i in range(len(series))]))]
-
-
-class _Complaint(logging.Handler):
-    """Collects what the library logs in this thread about damage that it then passes over."""
+class _Complaints(logging.Handler):
+    """Collects what the library only logs, in this thread: it would show the rest of a file that is cut off as if it were all."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.texts: list[str] = []
+        self._texts: list[str] = []
         self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep errors, and warnings about images of which parts are missing."""
         text = record.getMessage()
         if record.thread == self._thread and (record.levelno >= logging.ERROR or " series" in text):
-            self.texts.append(re.sub(r"^<[^>]*> ", "", text))
+            self._texts.append(re.sub(r"^<[^>]*> ", "", text))
 
+    def check(self) -> None:
+        """Raise the first complaint."""
+        if self._texts:
+            raise ValueError(self._texts[0])
 
-@contextmanager
-def _complaints() -> Iterator[None]:
-    """Raise what the library only logs: of a file that is cut off it would show the first sections as if they were all."""
-    log, listener = logging.getLogger("tifffile"), _Complaint()
-    log.addHandler(listener)
-    try:
-        yield
-    finally:
-        log.removeHandler(listener)
-    if listener.texts:
-        raise ValueError(listener.texts[0])
+    def __enter__(self) -> Self:
+        logging.getLogger("tifffile").addHandler(self)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        logging.getLogger("tifffile").removeHandler(self)
 
 
 def _array(address: Address, series: TiffPageSeries) -> Stored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise, product
@@ -47,8 +48,9 @@ def _array(address: Address, group: Any) -> tuple[Any, Facts]:
         return _named(address, group, found)
     if isinstance(found, zarr.Group) and (image := multiscale(found.attrs)):
         return _level(address, found, image, levels(image)[0])
-    # groups are only listed when the array is not where it should be: that is slow and warns
-    names = sorted(name for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array))
+    # groups are only listed when the array is not where it should be: that is slow, and warns about other files
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        names = sorted(name for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array))
     return _named(address, group, group[key_of(address, names)])
 
 
@@ -56,8 +58,8 @@ def _named(address: Address, group: Any, array: Any) -> tuple[Any, Facts]:
     """An array, with what is known of it where it is a level of the image of a group above it."""
     names = array.path.split("/")
     for depth in range(len(names)):
-        above = group["/".join(names[:depth])] if depth else group
-        image, path = multiscale(above.attrs), "/".join(names[depth:])
+        above = group.get("/".join(names[:depth])) if depth else group
+        image, path = multiscale(above.attrs if above is not None else {}), "/".join(names[depth:])
         if image and path in levels(image):
             return _level(address, above, image, path)
     return array, dict(array.attrs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,11 @@ def test_same_values_give_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a.npy:key", "holds one array and has no key 'key'"), ("a.h5:k[0:2]", r"an output has no \[part\]")],
+    [
+        ("a.npy:key", "holds one array and has no key 'key'"),
+        ("a.h5:k[0:2]", r"an output has no \[part\]"),
+        ("a.h5@xyz", "leave @xyz out"),
+    ],
 )
 def test_outputs_that_make_no_sense_are_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words), create_volume(parse_address(f"{tmp_path}/{text}"), SIZE, np.uint8):
@@ -232,27 +237,172 @@ def test_outputs_that_make_no_sense_are_refused(tmp_path: Path, text: str, words
 # OME-NGFF
 
 
+@pytest.mark.parametrize("layout", ["", "@ngff0.4", "@ngff0.5"])
 @pytest.mark.parametrize("channels", [0, 2])
-def test_store_tells_viewers_where_it_lies(tmp_path: Path, channels: int) -> None:
+def test_store_tells_viewers_where_it_lies(tmp_path: Path, channels: int, layout: str) -> None:
     shape = coded(channels).shape
     voxel, offset = (30.0, 8.0, 9.0), (2, 15, 15)
-    with create_volume(Address(tmp_path / "a.zarr"), shape, np.uint8, voxel_nm=voxel, offset_vox=offset):
+    address = parse_address(f"{tmp_path}/a.zarr{layout}")
+    with create_volume(address, shape, np.uint8, voxel_nm=voxel, offset_vox=offset):
         pass
-    group = zarr.open_group(tmp_path / "a.zarr", mode="r", zarr_format=3)
-    ome = group.attrs["ome"]
-    (scales,) = ome["multiscales"]
-    (level,) = scales["datasets"]
+    old = layout == "@ngff0.4"
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r", zarr_format=2 if old else 3)
+    (image,) = group.attrs["multiscales"] if old else group.attrs["ome"]["multiscales"]
+    (level,) = image["datasets"]
     lead = [1.0] if channels else []
-    assert ome["version"] == "0.5"
-    assert "".join(axis["name"] for axis in scales["axes"]) == ("czyx" if channels else "zyx")
-    assert [axis["type"] for axis in scales["axes"]] == ["channel"] * len(lead) + ["space"] * 3
-    assert [axis.get("unit") for axis in scales["axes"]] == [None] * len(lead) + ["nanometer"] * 3
+    assert (image if old else group.attrs["ome"])["version"] == ("0.4" if old else "0.5")
+    assert "".join(axis["name"] for axis in image["axes"]) == ("czyx" if channels else "zyx")
+    assert [axis["type"] for axis in image["axes"]] == ["channel"] * len(lead) + ["space"] * 3
+    assert [axis.get("unit") for axis in image["axes"]] == [None] * len(lead) + ["nanometer"] * 3
     assert level["coordinateTransformations"] == [
         {"type": "scale", "scale": [*lead, *voxel]},
         {"type": "translation", "translation": [*(0.0 for _ in lead), 60.0, 120.0, 135.0]},
     ]
     array = group[level["path"]]
-    assert (array.shape, array.metadata.dimension_names) == (shape, tuple("czyx" if channels else "zyx"))
+    assert array.shape == shape
+    if not old:
+        assert array.metadata.dimension_names == tuple("czyx" if channels else "zyx")
+
+
+def test_old_layout_is_that_of_its_standard(tmp_path: Path) -> None:
+    """zarr version 2, a folder for each axis, metadata in .zattrs."""
+    size = Size(3, 40, 40)
+    values = np.arange(size.voxels, dtype=np.uint16).reshape(size)
+    with create_volume(parse_address(f"{tmp_path}/a.zarr@ngff0.4"), size, np.uint16, chunks=(2, 16, 16)) as sink:
+        sink.write(Box(Size(0, 0, 0), Size(3, 20, 40)), values[:, :20])
+        sink.write(Box(Size(0, 20, 0), size), values[:, 20:])
+    store = tmp_path / "a.zarr"
+    assert json.loads((store / "0" / ".zarray").read_text())["dimension_separator"] == "/"
+    assert json.loads((store / ".zattrs").read_text())["multiscales"][0]["datasets"][0]["path"] == "0"
+    assert (store / "0" / "1" / "2" / "2").is_file()
+    assert not list(store.rglob("zarr.json"))
+    assert np.array_equal(load(Address(store)), values)
+
+
+def test_layout_is_of_what_is_made_not_of_what_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"@ngff0\.4 is for a store to be made; leave it out"):
+        load(parse_address(f"{tmp_path}/a.zarr@ngff0.4"))
+
+
+def image_store(path: Path, axes: list[Any], values: NDArray[Any], version: str = "0.4", **more: Any) -> Any:
+    """Three levels 0, 1, 2 of an image; scale 2**level · (…, 4, 2, 1), translation of the last axis 100."""
+    group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    sets = []
+    for level in range(3):
+        group.create_array(str(level), data=values + level)
+        scale = [float(2**level * 2**n) for n in reversed(range(values.ndim))]
+        steps = [
+            {"type": "scale", "scale": scale},
+            {"type": "translation", "translation": [0] * (values.ndim - 1) + [100]},
+        ]
+        sets.append({"path": str(level), "coordinateTransformations": steps})
+    images = [{"version": version, "axes": axes, "datasets": sets, **more}]
+    group.attrs.update(
+        {"multiscales": images} if version == "0.4" else {"ome": {"version": version, "multiscales": images}}
+    )
+    return group
+
+
+def space(letters: str, unit: str = "nanometer") -> list[dict[str, str]]:
+    return [{"name": letter, "type": "space", "unit": unit} for letter in letters]
+
+
+TIME, CHANNEL = {"name": "t", "type": "time", "unit": "second"}, {"name": "c", "type": "channel"}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_address_names_the_level(tmp_path: Path, version: str) -> None:
+    image_store(tmp_path / "a.zarr", space("zyx"), coded(), version)
+    for key, level in (("", 0), (":0", 0), (":1", 1), (":2", 2)):
+        with open_volume(parse_address(f"{tmp_path}/a.zarr{key}[:,1:,2:]")) as volume:
+            assert np.array_equal(volume.read(), coded()[:, 1:, 2:] + level)
+            scale = 2**level
+            assert volume.voxel_nm == (4 * scale, 2 * scale, scale)
+            assert volume.origin_nm == (0, 2 * scale, 100 + 2 * scale)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(("letters", "channels"), [("tczyx", 2), ("tczyx", 1), ("tzyx", 0), ("ctzxy", 2)])
+def test_axis_of_time_with_one_point_is_left_out(tmp_path: Path, letters: str, channels: int, version: str) -> None:
+    named = {"t": TIME, "c": CHANNEL, **dict(zip("zyx", space("zyx")))}
+    plain = coded(channels)[None]
+    source = "t" + "czyx"[-plain.ndim + 1 :]
+    values = plain.transpose([source.index(letter) for letter in letters])
+    image_store(tmp_path / "a.zarr", [named[a] for a in letters], values, version)
+    with open_volume(Address(tmp_path / "a.zarr")) as volume:
+        assert np.array_equal(volume.read(order="czyx"), coded(channels) if channels else coded()[None])
+        box = Box(Size(1, 0, 2), Size(2, 3, 5))
+        assert np.array_equal(volume.read(box, "czyx")[-1], coded(channels).reshape(-1, *SIZE)[-1][box.slices])
+        assert volume.voxel_nm == tuple(2.0 ** (len(letters) - 1 - letters.index(a)) for a in "zyx")
+
+
+def test_several_points_in_time_are_refused(tmp_path: Path) -> None:
+    image_store(tmp_path / "a.zarr", [TIME, *space("zyx")], coded(2))
+    with pytest.raises(DataError, match=r"a\.zarr: axes tzyx \(2, 3, 4, 5\) have 2 points in time"):
+        load(Address(tmp_path / "a.zarr"))
+
+
+def test_section_without_an_axis_z_is_one_section(tmp_path: Path) -> None:
+    image_store(tmp_path / "a.zarr", [CHANNEL, *space("yx")], coded())
+    with open_volume(Address(tmp_path / "a.zarr")) as volume:
+        assert (volume.size, volume.channels, volume.voxel_nm) == ((1, 4, 5), 3, None)
+        assert np.array_equal(volume.read(order="czyx"), coded()[:, None])
+
+
+def test_lengths_count_in_their_unit(tmp_path: Path) -> None:
+    axes = [*space("z", "micrometer"), *space("y", "angstrom"), *space("x", "nanometer")]
+    image_store(tmp_path / "a.zarr", axes, coded())
+    with open_volume(Address(tmp_path / "a.zarr")) as volume:
+        assert volume.voxel_nm == pytest.approx((4000, 0.2, 1))
+    image_store(tmp_path / "b.zarr", [{"name": a, "type": "space"} for a in "zyx"], coded())
+    with open_volume(Address(tmp_path / "b.zarr")) as volume:
+        assert (volume.voxel_nm, volume.origin_nm) == (None, None)
+
+
+def test_transformations_of_the_whole_image_come_after_those_of_the_level(tmp_path: Path) -> None:
+    steps = [{"type": "scale", "scale": [10, 10, 10]}, {"type": "translation", "translation": [1, 2, 3]}]
+    image_store(tmp_path / "a.zarr", space("zyx"), coded(), coordinateTransformations=steps)
+    with open_volume(Address(tmp_path / "a.zarr", "1")) as volume:
+        assert volume.voxel_nm == (80, 40, 20)
+        assert volume.origin_nm == (1, 2, 1003)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_images_below_the_root_are_found(tmp_path: Path, version: str) -> None:
+    zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2 if version == "0.4" else 3)
+    image_store(tmp_path / "a.zarr" / "labels" / "cells", space("yzx"), coded(), version)
+    for key, level in (("labels/cells", 0), ("labels/cells/0", 0), ("labels/cells/2", 2)):
+        with open_volume(Address(tmp_path / "a.zarr", key)) as volume:
+            assert np.array_equal(volume.read(), coded().transpose(1, 0, 2) + level)
+    zarr.open_group(tmp_path / "a.zarr", mode="a").require_group("labels")
+    with pytest.raises(DataError, match=r"no array 'labels/cells/3': did you mean"):
+        load(Address(tmp_path / "a.zarr", "labels/cells/3"))
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ([{"name": "depth", "type": "space"}, *space("yx")], "axis 'depth' of its OME-NGFF metadata is none of"),
+        (space("zy"), "cannot be read"),
+        ([{"type": "space"}] * 3, "cannot be read"),
+        (space("zzx"), "axes 'zzx': write an order"),
+    ],
+)
+def test_metadata_that_are_wrong_name_the_store(tmp_path: Path, axes: list[Any], words: str) -> None:
+    image_store(tmp_path / "a.zarr", axes, coded())
+    with pytest.raises(DataError, match=rf"a\.zarr: .*{words}|a\.zarr: {words}"):
+        load(Address(tmp_path / "a.zarr"))
+
+
+def test_position_in_space_passes_through(tmp_path: Path) -> None:
+    """A volume made of another keeps its place, also where only a part was taken."""
+    image_store(tmp_path / "a.zarr", space("zyx"), coded())
+    with open_volume(parse_address(f"{tmp_path}/a.zarr[1:]")) as source:
+        made = {"voxel_nm": source.voxel_nm, "origin_nm": source.origin_nm}
+        with create_volume(Address(tmp_path / "b.zarr"), source.size, np.uint8, **made):
+            pass
+    with open_volume(Address(tmp_path / "b.zarr")) as volume:
+        assert (volume.voxel_nm, volume.origin_nm) == ((4, 2, 1), (4, 0, 100))
 
 
 def test_store_of_unknown_voxel_size_claims_no_unit(tmp_path: Path) -> None:
