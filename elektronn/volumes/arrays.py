@@ -79,7 +79,9 @@ class Volume:
             DataError: the file breaks off or is damaged, or ``zyx`` was asked of a volume of several channels.
         """
         check_channels(self, order)
-        place = (box or whole(self.size)).shifted(self.part.start)
+        box = box or whole(self.size)
+        assert box.within(self.size) == box, f"{box} reaches outside {self.size}"
+        place = box.shifted(self.part.start)
         spans = dict(zip("zyx", place.slices))
         if "c" not in order and "c" in self.axes:
             index = tuple(0 if letter == "c" else spans[letter] for letter in self.axes)

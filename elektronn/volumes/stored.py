@@ -107,6 +107,12 @@ class Reindexed:
         return values[None][index[0]] if self._flat else values
 
 
+def is_mapped(stored: Stored) -> bool:
+    """Whether an array is a part of memory that the operating system fills from the file and may take back."""
+    inner = getattr(stored, "stored", None)
+    return isinstance(stored, np.memmap) if inner is None else is_mapped(inner)
+
+
 CURES = (
     (
         r"<?([\w.: ]+?)>? requires the 'imagecodecs'",

@@ -6,10 +6,11 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+from elektronn.axes import check_order
 from elektronn.errors import ConfigError, DataError, at
 from elektronn.registry import nearest
 from elektronn.settings import Field, Settings
@@ -45,8 +46,8 @@ class Row:
 
     Attributes:
         name: letters, digits and underscores; names files.
-        image: ``FILE:KEY`` of the image.
-        labels: ``FILE:KEY`` of IDs or classes; ``None`` for role ``predict``.
+        image: ``FILE:KEY`` of the image, with the order of its axes.
+        labels: ``FILE:KEY`` of IDs or classes, with theirs (the column's, without ``c``); ``None`` for role ``predict``.
         voxel_nm: voxel size zyx; ``None`` if the cell is empty.
         role: ``train``, ``valid``, ``test`` or ``predict``.
     """
@@ -135,18 +136,19 @@ def _row_of(cells: list[str], root: Path) -> Row:
         raise ConfigError(f"volume '{name}' has no image; fill the cell")
     if not labels and role != "predict":
         raise ConfigError(f"volume '{name}' has role {role} but no labels; fill the cell or use role predict")
-    order = f"@{axes}" if axes else ""
     return Row(
         name,
-        _address(image + order, root),
-        _address(labels + order.replace("c", ""), root) if labels else None,
+        _address(image, axes, root),
+        _address(labels, axes.replace("c", ""), root) if labels else None,
         _voxel(voxel),
         role,
     )
 
 
-def _address(text: str, root: Path) -> Address:
-    return parse_address(text.replace(f"${VARIABLE}", str(root), 1) if text.startswith(f"${VARIABLE}/") else text)
+def _address(text: str, axes: str, root: Path) -> Address:
+    """The address; what it says itself about axes counts before the column."""
+    address = parse_address(text.replace(f"${VARIABLE}", str(root), 1) if text.startswith(f"${VARIABLE}/") else text)
+    return replace(address, axes=check_order(axes)) if axes and not address.axes else address
 
 
 def _voxel(cell: str) -> tuple[float, float, float] | None:
