@@ -17,6 +17,7 @@ VERBS = {
     "check": "check that labels fit their image: sizes, classes and content",
     "train": "train a network, or resume an interrupted training",
     "predict": "predict a volume densely, store to store",
+    "segment": "divide a boundary probability into segments",
     "evaluate": "compare predictions with labels",
     "report": "write the one-page report of an experiment",
     "convert": "convert a network of ELEKTRONN 1 to a model file",

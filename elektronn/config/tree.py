@@ -12,6 +12,7 @@ from elektronn.prediction.settings import PredictSettings
 from elektronn.report.settings import ReportSettings
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.data import DataSettings
+from elektronn.segmentation.settings import SegmentSettings
 from elektronn.settings import Settings, checked
 from elektronn.training.plan import Plan, plan_of
 from elektronn.training.settings import TrainingSettings
@@ -70,6 +71,7 @@ class Params(Settings):
     experiments: dict[str, Experiment] = {}
     """Experiments by name."""
     predict: PredictSettings = PredictSettings()
+    segment: SegmentSettings = SegmentSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     report: ReportSettings = ReportSettings()
 

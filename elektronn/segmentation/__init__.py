@@ -1,0 +1,1 @@
+"""From boundary probability to segments."""
