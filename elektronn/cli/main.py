@@ -20,7 +20,7 @@ VERBS = {
     "segment": "divide a boundary probability into segments",
     "evaluate": "compare predictions with labels",
     "report": "write the one-page report of an experiment",
-    "convert": "convert a network of ELEKTRONN 1 to a model file",
+    "convert": "convert a network of ELEKTRONN 1 or ELEKTRONN2 to a model file",
     "config": "show, check or describe the parameter file",
     "adopt": "let dvc or snakemake accept what the other has made",
 }
