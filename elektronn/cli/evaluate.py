@@ -32,6 +32,8 @@ def arguments(verb: argparse.ArgumentParser) -> None:
         ("figure", "both curves, SVG"),
     ):
         verb.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{text}; default: beside the metrics")
+    verb.add_argument("--calibration", type=Path, metavar="FILE", help="calibration curve, CSV; default: none")
+    verb.add_argument("--sections", type=Path, metavar="FILE", help="figures per section, CSV; default: none")
     verb.add_argument("--resolved", type=Path, metavar="FILE", help="full settings (YAML); default: beside the metrics")
     ids = verb.add_argument_group("segments instead of boundaries")
     kind = ids.add_mutually_exclusive_group()
@@ -74,7 +76,7 @@ def _boundaries(given: argparse.Namespace) -> None:
     rows += [("test", Path(given.pair[0]).stem, *given.pair)] if given.pair else []
     pairs = [Pair(name, role, parse_address(p), parse_address(labels)) for role, name, p, labels in rows]
     params = params_of(given)
-    evaluation = evaluate(pairs, params.evaluate)
+    evaluation = evaluate(pairs, params.evaluate, sections=given.sections is not None)
     folder = given.json.parent
     write_tables(
         evaluation,
@@ -83,6 +85,8 @@ def _boundaries(given: argparse.Namespace) -> None:
         pr=given.pr or folder / "pr.csv",
         confusion=given.confusion or folder / "confusion.csv",
         figure=given.figure or folder / "curves.svg",
+        calibration=given.calibration,
+        sections=given.sections,
     )
     write_resolved(given.resolved or folder / "evaluate.resolved.yaml", params, "evaluate")
     display = Display("evaluate", given.log)
@@ -99,7 +103,11 @@ def _segments(given: argparse.Namespace) -> None:
     from elektronn.evaluation.thinning import thinned
     from elektronn.volumes.address import parse_address
 
-    extra = [name for name in ("valid", "test", "roc", "pr", "confusion", "figure", "resolved") if getattr(given, name)]
+    extra = [
+        name
+        for name in ("valid", "test", "roc", "pr", "confusion", "figure", "calibration", "sections", "resolved")
+        if getattr(given, name)
+    ]
     if extra or len(given.pair) != 2:
         wrong = f"--{extra[0]} is about boundaries" if extra else f"got {len(given.pair)} volumes"
         raise ConfigError(f"{wrong}; segments are compared as PREDICTION LABELS --json FILE")
@@ -148,6 +156,8 @@ def summary(evaluation: object) -> list[str]:
         found = measures(histogram, evaluation.threshold)
         area = "undefined" if found["roc_area"] is None else f"{found['roc_area']:.4f}"
         f1 = "undefined" if found["f1"] is None else f"{found['f1']:.4f}"
+        if evaluation.bootstrap and (span := evaluation.interval(role)):
+            area += f" ({span.level:.0%} interval {span.low:.4f} to {span.high:.4f}, {span.blocks} blocks)"
         lines.append(
             f"{role}: ROC area {area}, F1 {f1} at threshold {evaluation.threshold:.3f}, {found['voxels']} voxels"
         )

@@ -173,6 +173,42 @@ def confusion(histogram: Histogram, threshold: float) -> Confusion:
     return Confusion(true, false, histogram.positives - true, histogram.negatives - false)
 
 
+class Calibration(NamedTuple):
+    """Groups of voxels of similar score: mean score, part that is boundary, voxels; scores rising."""
+
+    predicted: Floats
+    observed: Floats
+    voxels: Counts
+
+
+def calibration(histogram: Histogram, groups: int = 10) -> Calibration:
+    """Whether a score of 0.8 means boundary in 80 of 100 cases: ``groups`` equal parts of [0, 1], empty ones left out.
+
+    A binned score counts as the middle of its bin.
+
+    Example:
+        >>> calibration(Histogram(np.array([[3, 1, 0], [0, 1, 3]]), 2, True, 0), 2)._asdict()
+        {'predicted': array([0. , 0.8]), 'observed': array([0. , 0.8]), 'voxels': array([3, 5])}
+    """
+    middle = 0 if histogram.exact else 0.5
+    scores = (np.arange(histogram.bins) + middle) / histogram.divisor
+    group = np.minimum((scores * groups).astype(np.int64), groups - 1)
+    both = histogram.counts.sum(axis=0)
+    voxels, boundary, total = (
+        np.bincount(group, weights, groups) for weights in (both, histogram.counts[1], both * scores)
+    )
+    used = voxels > 0
+    return Calibration(total[used] / voxels[used], boundary[used] / voxels[used], voxels[used].astype(np.int64))
+
+
+def calibration_error(histogram: Histogram, groups: int = 10) -> float | None:
+    """Mean distance of score and part of boundary over the groups of :func:`calibration`, weighted by voxels."""
+    if not histogram.voxels:
+        return None
+    found = calibration(histogram, groups)
+    return float((np.abs(found.predicted - found.observed) * found.voxels).sum() / histogram.voxels)
+
+
 def thinned(curve: Curve, points: int) -> Curve:
     """At most ``points`` points, evenly along the curve, with both ends.
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from elektronn.axes import blocks
+from elektronn.axes import Size, blocks
 from elektronn.errors import ConfigError, DataError, at
+from elektronn.evaluation.cells import Cells
 from elektronn.evaluation.counters import Counter, Histogram
 from elektronn.evaluation.curves import best_threshold
 from elektronn.evaluation.placement import Place, intersection, overlap, score
 from elektronn.evaluation.settings import EvaluateSettings
+from elektronn.evaluation.uncertainty import Interval, roc_area_interval
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import open_volume
 
 DEFAULT_THRESHOLD = 0.5
+
+SECTION_BINS = 4096
+"""Score bins per section where predictions are not uint8."""
+
+BLOCK_BINS = 256
+"""Score bins per block where predictions are not uint8."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +46,23 @@ class Pair:
 
 @dataclass(frozen=True)
 class Measured:
-    """The counts of one volume and the place that was judged."""
+    """The counts of one volume and the place that was judged.
+
+    Attributes:
+        name: of the pair.
+        role: of the pair.
+        histogram: all of it.
+        place: what was judged.
+        sections: z and counts of each section, z in the image where it is known, else in the prediction; if asked for.
+        blocks: counts of each block for resampling; if asked for.
+    """
 
     name: str
     role: str
     histogram: Histogram
     place: Place
+    sections: tuple[tuple[int, Histogram], ...] = ()
+    blocks: tuple[Histogram, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,7 @@ class Evaluation:
         threshold_from: ``valid`` (best F1 there) or ``default`` (0.5).
         curve_points: most points of a curve in the tables.
         warnings: sentences a reader must know.
+        bootstrap: resamples for the interval of the ROC area; 0 for none.
     """
 
     volumes: tuple[Measured, ...]
@@ -63,6 +83,7 @@ class Evaluation:
     threshold_from: str
     curve_points: int
     warnings: tuple[str, ...]
+    bootstrap: int = 0
 
     @property
     def roles(self) -> dict[str, Histogram]:
@@ -71,6 +92,11 @@ class Evaluation:
             {volume.role for volume in self.volumes}, key=lambda role: (role != "test", role != "valid", role)
         )
         return {name: pooled(v.histogram for v in self.volumes if v.role == name) for name in names}
+
+    def interval(self, role: str) -> Interval | None:
+        """Confidence interval of the ROC area of a role; its blocks are those of all its volumes."""
+        blocks = [block for volume in self.volumes if volume.role == role for block in volume.blocks]
+        return roc_area_interval(blocks, self.bootstrap)
 
     @property
     def judged(self) -> str:
@@ -86,11 +112,16 @@ def pooled(histograms: Iterator[Histogram]) -> Histogram:
     return total
 
 
-def evaluate(pairs: Sequence[Pair], settings: EvaluateSettings) -> Evaluation:
+def evaluate(pairs: Sequence[Pair], settings: EvaluateSettings, *, sections: bool = False) -> Evaluation:
     """Judge predictions by labels in one pass over the files and in constant memory.
 
     The threshold is the one of best F1 over all ``valid`` volumes together, so that nothing about the test
     volumes is fitted to them; without ``valid`` volumes it is 0.5.
+
+    Args:
+        pairs: predictions and their labels.
+        settings: what the section ``evaluate`` says.
+        sections: count each section by itself as well.
 
     Raises:
         ConfigError: two volumes have one name.
@@ -101,14 +132,14 @@ def evaluate(pairs: Sequence[Pair], settings: EvaluateSettings) -> Evaluation:
     names = [pair.name for pair in pairs]
     if len(set(names)) < len(names):
         raise ConfigError(f"two volumes have the same name among {', '.join(sorted(names))}; give each its own")
-    volumes = tuple(_measured(pair, settings) for pair in pairs)
+    volumes = tuple(_measured(pair, settings, sections) for pair in pairs)
     if not any(volume.histogram.voxels for volume in volumes):
         files = ", ".join(str(pair.labels) for pair in pairs)
         raise DataError(f"{files}: every label is -1 (ignored): nothing can be judged; check the labels")
     pooled(volume.histogram for volume in volumes)  # all counted alike, or a DataError
     threshold, source, reason = _threshold(volumes)
     warnings = [*reason, *_overlaps(pairs), *(text for volume in volumes for text in _gaps(volume))]
-    return Evaluation(volumes, threshold, source, settings.curve_points, tuple(warnings))
+    return Evaluation(volumes, threshold, source, settings.curve_points, tuple(warnings), settings.bootstrap)
 
 
 def _threshold(volumes: Sequence[Measured]) -> tuple[float, str, list[str]]:
@@ -139,7 +170,7 @@ def _gaps(volume: Measured) -> Iterator[str]:
         yield f"volume {volume.name}: nothing but boundary among the labels; the ROC area is undefined"
 
 
-def _measured(pair: Pair, settings: EvaluateSettings) -> Measured:
+def _measured(pair: Pair, settings: EvaluateSettings, sections: bool) -> Measured:
     with (
         at(f"volume {pair.name}"),
         open_volume(pair.prediction) as prediction,
@@ -148,6 +179,8 @@ def _measured(pair: Pair, settings: EvaluateSettings) -> Measured:
         place = overlap(prediction, labels)
         with at(str(pair.prediction)):
             counter = Counter(prediction.dtype, settings.bins)
+        along = Cells(Size(1, place.size.y, place.size.x), SECTION_BINS) if sections else None
+        around = Cells(Size(*settings.bootstrap_block), BLOCK_BINS) if settings.bootstrap else None
         # blocks of the prediction's own grid, so that no chunk of it is decoded twice
         for block in blocks(prediction.size, settings.block):
             part = intersection(block, place.box)
@@ -155,4 +188,15 @@ def _measured(pair: Pair, settings: EvaluateSettings) -> Measured:
                 scores, marks = score(prediction, part), labels.read(part.shifted(place.shift))
                 with at(f"{pair.prediction} and {pair.labels}"):
                     counter.add(scores, marks, max(2, prediction.channels))
-        return Measured(pair.name, pair.role, counter.histogram(), place)
+                start = part.shifted(-n for n in place.prediction).start
+                for cells in filter(None, (along, around)):
+                    cells.add(start, scores, marks, max(2, prediction.channels))
+        first = (place.image or place.prediction).z
+        return Measured(
+            pair.name,
+            pair.role,
+            counter.histogram(),
+            place,
+            tuple((at_z.z + first, histogram) for at_z, histogram in along.items()) if along else (),
+            tuple(histogram for _, histogram in around.items()) if around else (),
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from elektronn.settings import Field, Settings, Triple
+from elektronn.settings import Field, NotNegative, Settings, Triple
 
 
 class EvaluateSettings(Settings):
@@ -18,3 +18,9 @@ class EvaluateSettings(Settings):
 
     block: Triple = (64, 512, 512)
     """Part of a volume that is in memory at one time, zyx, voxels."""
+
+    bootstrap: NotNegative = 0
+    """Resamples for the 95 % interval of the ROC area, such as 1000; 0: no interval."""
+
+    bootstrap_block: Triple = (16, 64, 64)
+    """Block that is drawn as a whole, zyx, voxels; larger than what is alike, small enough for many of them."""

@@ -16,6 +16,8 @@ from elektronn.evaluation.evaluate import Evaluation, pooled
 
 CLASSES = ("other", "boundary")
 CONFUSION_ROWS = 1000
+SECTION_MEASURES = ("roc_area", "average_precision", "f1", "balanced_accuracy", "accuracy", "precision", "recall")
+SECTION_COLUMNS = ("role", "volume", "z", "voxels", "ignored_voxels", "boundary_voxels", *SECTION_MEASURES)
 
 
 def measures(histogram: Histogram, threshold: float) -> dict[str, Any]:
@@ -25,6 +27,7 @@ def measures(histogram: Histogram, threshold: float) -> dict[str, Any]:
         "roc_area": curves.roc_area(histogram),
         "roc_area_error": curves.roc_area_error(histogram),
         "average_precision": curves.average_precision(histogram),
+        "calibration_error": curves.calibration_error(histogram),
         "f1": table.f1,
         "accuracy": table.accuracy,
         "balanced_accuracy": table.balanced_accuracy,
@@ -45,7 +48,7 @@ def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
     at = evaluation.threshold
     everything = pooled(volume.histogram for volume in evaluation.volumes)
     return {
-        **{role: measures(histogram, at) for role, histogram in evaluation.roles.items()},
+        **{role: measures(histogram, at) | _interval(evaluation, role) for role, histogram in evaluation.roles.items()},
         "overall": measures(everything, at),
         "volumes": {
             v.name: {"role": v.role, **measures(v.histogram, at), "place": v.place._asdict()}
@@ -57,13 +60,29 @@ def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def _interval(evaluation: Evaluation, role: str) -> dict[str, Any]:
+    if not evaluation.bootstrap:
+        return {}
+    found = evaluation.interval(role)
+    return {"roc_area_interval": None if found is None else found._asdict()}
+
+
 def write_tables(
-    evaluation: Evaluation, *, metrics: Path, roc: Path, pr: Path, confusion: Path, figure: Path | None = None
+    evaluation: Evaluation,
+    *,
+    metrics: Path,
+    roc: Path,
+    pr: Path,
+    confusion: Path,
+    figure: Path | None = None,
+    calibration: Path | None = None,
+    sections: Path | None = None,
 ) -> None:
     """Write the tables, each file whole; equal evaluations give equal bytes.
 
     ``roc.csv``, ``pr.csv`` and ``confusion.csv`` are about the judged role (``test`` if there is one), so that a
-    plot of the file shows one curve. A curve that is not defined leaves a table with its header only.
+    plot of the file shows one curve. A curve that is not defined leaves a table with its header only. ``calibration``
+    is about the judged role too; ``sections`` has a row per section of every volume that was counted so.
 
     Raises:
         StorageError: the disk is full or not writable.
@@ -75,6 +94,10 @@ def write_tables(
     write_text(roc, _curve_table(("fpr", "tpr"), role, curves.roc(histogram), points))
     write_text(pr, _curve_table(("recall", "precision"), role, curves.precision_recall(histogram), points))
     write_text(confusion, _csv(("actual", "predicted", "count"), confusion_rows(table)))
+    if calibration is not None:
+        write_text(calibration, _calibration_table(role, curves.calibration(histogram)))
+    if sections is not None:
+        write_text(sections, _csv(SECTION_COLUMNS, _section_rows(evaluation)))
     if figure is not None:
         from elektronn.evaluation.figure import draw
 
@@ -103,6 +126,20 @@ def confusion_rows(table: Confusion, rows: int = CONFUSION_ROWS) -> Iterator[tup
         for group in range(groups):
             share = count * (group + 1) // groups - count * group // groups
             yield CLASSES[actual], CLASSES[predicted], share
+
+
+def _section_rows(evaluation: Evaluation) -> Iterator[tuple[Any, ...]]:
+    for volume in evaluation.volumes:
+        for z, histogram in volume.sections:
+            found = measures(histogram, evaluation.threshold)
+            figures = ("" if found[name] is None else f"{found[name]:.9g}" for name in SECTION_MEASURES)
+            counts = histogram.voxels, histogram.ignored, histogram.positives
+            yield volume.role, volume.name, z, *counts, *figures
+
+
+def _calibration_table(role: str, found: curves.Calibration) -> str:
+    rows = zip(found.predicted.tolist(), found.observed.tolist(), found.voxels.tolist())
+    return _csv(("role", "prob_pred", "prob_true", "voxels"), ((role, f"{p:.9g}", f"{t:.9g}", n) for p, t, n in rows))
 
 
 def _curve_table(names: tuple[str, str], role: str, curve: Curve | None, points: int) -> str:
