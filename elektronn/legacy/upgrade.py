@@ -11,6 +11,7 @@ from typing import Any
 from elektronn.errors import ConfigError
 from elektronn.legacy.config_file import OldConfig
 from elektronn.legacy.elektronn1 import per_axis, spelled, stacks_of
+from elektronn.legacy.options import OPTIONS
 from elektronn.legacy.upgrade_data import Looks, data_of
 
 Section = dict[str, Any]
@@ -210,10 +211,10 @@ def _optimiser(said: Mapping[str, Any], notes: _Notes) -> Section:
     section: Section = {"kind": kind}
     if kind in ("sgd", "adam"):
         section["rule"] = "elektronn1"
-    for key, value in (said[option] or {}).items():
+    for key, value in {**OPTIONS[option].default, **(said[option] or {})}.items():
         if key in keys:
             section[keys[key]] = int(value) if keys[key] in WHOLE else float(value)
-        else:
+        elif key in (said[option] or {}):
             notes.say(place, f"{option}['{key}'] is left out: it had no effect on the updates")
     decay = float(said["weight_decay"] or 0.0)
     if decay and kind in ("sgd", "rprop"):

@@ -244,3 +244,20 @@ def test_relative_paths_start_where_the_command_was_given(world: Path) -> None:
     (world / "config.py").write_text(CONFIG.replace("data_path = 'cubes/'", "data_path = ''"))
     assert train("../config.py") == 0
     assert (world / "cubes" / "runs" / "small" / "model.safetensors").is_file()
+
+
+def test_M107_a_dict_of_parameters_changes_only_the_keys_it_has(world: Path) -> None:
+    (world / "config.py").write_text(CONFIG.replace("dict(LR=0.01, momentum=0.9)", "dict(momentum=0.5)"))
+    _, new, params = upgraded(world / "config.py", world)
+    optimiser = params.experiments[new.name].training.optimiser
+    assert (optimiser.rate, optimiser.momentum, optimiser.rule) == (0.001, 0.5, "elektronn1")  # type: ignore[union-attr]
+
+
+def test_M013_from_python_the_same_files_as_from_the_shell(world: Path) -> None:
+    assert train("config.py") == 0
+    folder = world / "runs" / "small"
+    before = digest(folder / "model.safetensors"), sorted(f.name for f in folder.iterdir())
+    (world / "runs").rename(world / "shell")
+    given = elektronn_train.parser().parse_args(["config.py", "--gpu=false"])
+    elektronn_train.run(given)
+    assert (digest(folder / "model.safetensors"), sorted(f.name for f in folder.iterdir())) == before

@@ -320,3 +320,9 @@ def test_a_config_that_cannot_be_read_runs_on_the_users_word_only(tmp_path: Path
     path.write_text("n_lab = 2\nbatch_size = 1 / 0\n")
     with pytest.raises(ConfigError, match=r"old.py: line 2: fails when run \(ZeroDivisionError"):
         read_config(path, None, trust=True)
+
+
+def test_the_docs_say_what_became_of_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "elektronn1.md").read_text()
+    missing = [option.name for option in OPTIONS.values() if f"| `{option.name}` | {option.goes} |" not in page]
+    assert missing == []
