@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,11 +222,12 @@ def test_scheduled_samples_are_those_of_their_settings(tmp_path: Path) -> None:
     changes = {"schedules": {"warp.amount": Steps(values=((2, 3.0),)), "warp.probability": Steps(values=((2, 1.0),))}}
     trainer = trainer_in(tmp_path / "a", changes)
     settings = SAMPLING.model_copy(update={"augment": (SAMPLING.augment[0], Warp(probability=1.0, amount=3.0))})
-    changed = replace(trainer.sampler, settings=settings)
+    plain = trainer.task.supply
+    changed = plain.changed(settings)
     for step in range(4):
-        expected = (trainer.sampler if step < 2 else changed).batch(step)
+        expected = (plain if step < 2 else changed).batch(step)
         assert np.array_equal(trainer._batch(step).image, expected.image)
-    assert not np.array_equal(trainer.sampler.batch(3).image, changed.batch(3).image)
+    assert not np.array_equal(plain.batch(3).image, changed.batch(3).image)
 
 
 @pytest.mark.parametrize("value", [("rate", 0.05), ("warp.amount", 4.0), ("dropout", (0.5,)), ("beta1", 0.5)])
