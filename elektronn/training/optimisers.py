@@ -28,8 +28,8 @@ from elektronn.training.optimiser_schedule_free import ScheduleFree
 FREE_OF_DECAY = ("bias", "first")
 """Names of parameters that weight decay spares in ELEKTRONN2."""
 
-MORE_DECAY = {"gamma": 3.0}
-"""Names of parameters that it takes more of there."""
+DECAY_OF_GAMMA = 3.0
+"""How much more it takes from the scale of a batch normalisation there; not so in AdaGrad."""
 
 
 def make_optimiser(settings: say.Optimiser, parameters: Mapping[str, Parameter]) -> torch.optim.Optimizer:
@@ -39,8 +39,7 @@ def make_optimiser(settings: say.Optimiser, parameters: Mapping[str, Parameter])
         settings: kind and numbers.
         parameters: by name.
     """
-    spares = getattr(settings, "rule", "") == "elektronn2"
-    groups = _groups(parameters, getattr(settings, "weight_decay", 0.0), spares)
+    groups = _groups(parameters, settings)
     match settings:
         case say.Sgd(rule="torch"):
             return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum)
@@ -98,17 +97,21 @@ def _of_large_batches(
             return Lbfgs(groups, **{names[name]: value for name, value in numbers.items()})
 
 
-def _groups(parameters: Mapping[str, Parameter], decay: float, spares: bool) -> list[Group]:
+def _groups(parameters: Mapping[str, Parameter], settings: say.Optimiser) -> list[Group]:
     """Parameters by what weight decay takes of them; ``decay_share`` stays with the group when the decay changes."""
-    shares: dict[float, list[Parameter]] = {}
+    decay, shares = getattr(settings, "weight_decay", 0.0), dict[float, list[Parameter]]()
     for name, parameter in parameters.items():
-        shares.setdefault(_decay_share(name) if spares else 1.0, []).append(parameter)
+        shares.setdefault(_decay_share(name, settings), []).append(parameter)
     return [{"params": rows, "decay_share": share, "weight_decay": decay * share} for share, rows in shares.items()]
 
 
-def _decay_share(name: str) -> float:
+def _decay_share(name: str, settings: say.Optimiser) -> float:
     last = name.rpartition(".")[2]
-    return 0.0 if last in FREE_OF_DECAY else MORE_DECAY.get(last, 1.0)
+    if getattr(settings, "rule", "torch") != "elektronn2":
+        return 1.0
+    if last in FREE_OF_DECAY:
+        return 0.0
+    return DECAY_OF_GAMMA if last == "gamma" and not isinstance(settings, say.AdaGrad) else 1.0
 
 
 def set_number(optimiser: torch.optim.Optimizer, name: str, value: Any) -> None:

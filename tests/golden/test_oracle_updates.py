@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +12,22 @@ import torch
 
 from elektronn.legacy.elektronn1 import convert
 from elektronn.network.build import Network, build
+from elektronn.network.weights import load_model
 from elektronn.training.losses import nll, regression
 from elektronn.training.optimiser_cg import ConjugateGradient
 from elektronn.training.optimisers import make_optimiser
 from elektronn.training.settings import AdaDelta, AdaGrad, Adam, Lbfgs, Optimiser, Rprop, Sgd
 from elektronn.training.settings import ConjugateGradient as CgSettings
-from tests.golden.test_oracle_elektronn1 import SPEC, arrays, as_input, as_labels, cases, labels_of, network_of
+from tests.golden.test_oracle_elektronn1 import arrays, as_input, as_labels, cases, labels_of, network_of
+from tests.golden.test_oracle_elektronn2 import cases as cases2
+from tests.golden.test_oracle_elektronn2 import converted
 
 Loss = Callable[[], torch.Tensor]
 
 FIRST = {name: case for name, case in cases().items() if case.get("updates")}
-SECOND = {
-    case["id"]: case
-    for case in json.loads((SPEC / "oracle" / "cases.json").read_text())["cases"]
-    # batch normalisation is no chain of layers that we have
-    if case["kind"] == "elektronn2_net" and case["id"] != "e2_batchnorm" and case.get("updates")
-}
+SECOND = {name: case for name, case in cases2().items() if case.get("updates")}
+NORMED = SECOND.pop("e2_batchnorm")
+"""Batch normalisation is not in the chains that :func:`chain2` makes."""
 
 
 def elektronn1(name: str, case: dict[str, Any]) -> Optimiser:
@@ -206,3 +206,23 @@ def test_updates_of_elektronn2(name: str, optimiser: str) -> None:
             np.testing.assert_allclose(weights[count - 1][key][sound], expected[sound], rtol=0, atol=tolerance)
             compared += int(sound.sum())
     assert compared > 100
+
+
+@pytest.mark.parametrize("optimiser", ["SGD", "AdaGrad", "AdaDelta", "Adam"])
+def test_updates_with_batch_normalisation(optimiser: str, tmp_path: Path) -> None:
+    """Weight decay takes three times from gamma; mean and deviation follow the batch."""
+    network = load_model(converted(NORMED, tmp_path)).network.train()
+    _, losses, weights = updated(elektronn2(optimiser, NORMED), network, loss2(NORMED, network), 3)
+    tolerance = NORMED["tolerances"]["updates_abs"][optimiser]
+    expected = NORMED["updates"][optimiser]["loss_before_each_step"]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=tolerance)
+    data, names = arrays(NORMED), {"gamma": "gamma", "b": "bias", "mean": "mean", "std": "deviation"}
+    for count in (1, 3):
+        for node in ("conv", "conv1", "conv2"):
+            kernel = data[f"upd.{optimiser}.{count}.{node}.w"].swapaxes(2, 3)[:, :, None, ::-1, ::-1]
+            np.testing.assert_allclose(weights[count - 1][f"layers.{node}.weight"], kernel, rtol=0, atol=tolerance)
+        for node in ("conv", "conv1"):
+            for theirs, mine in names.items():
+                found = weights[count - 1][f"layers.{node}_norm.{mine}"]
+                known = data[f"upd.{optimiser}.{count}.{node}.{theirs}"]
+                np.testing.assert_allclose(found, known, rtol=0, atol=tolerance, err_msg=f"{node} {mine}")
