@@ -121,7 +121,9 @@ def test_an_output_has_the_axes_of_its_batch(
     assert found.shape == expected
     weight = build(document, seed=1).layers["output"].weight.detach().numpy()[:, :, 0, 0, 0]
     channel = -1 if axes == "btc" else 1
-    np.testing.assert_allclose(np.moveaxis(found, channel, -1), np.moveaxis(batch, channel, -1) @ weight.T, rtol=1e-5)
+    np.testing.assert_allclose(
+        np.moveaxis(found, channel, -1), np.moveaxis(batch, channel, -1) @ weight.T, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_network_of_fragments_gives_its_dense_output(tmp_path: Path) -> None:
