@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elektronn.axes import Size
+from elektronn.axes import Box, Size
 from elektronn.errors import ConfigError, GeometryError
 from elektronn.geometry import Geometry
-from elektronn.sampling.augment import Flip, Grey, Matrix, SamplingSettings, Warp
+from elektronn.sampling.augment import SamplingSettings
+from elektronn.sampling.chain import Chain, Outcome, must_fit
 from elektronn.sampling.cubes import Cube
+from elektronn.sampling.cut import cut_image, cut_labels
 from elektronn.sampling.draws import draws
-from elektronn.sampling.kernels import gather_image, gather_labels
+from elektronn.sampling.grey import Change, Curve
+from elektronn.sampling.maps import Map, Points
 
 TRIES = 200
 """Draws of one example before an impossible ``ignore_above`` is reported."""
@@ -28,14 +32,32 @@ class Batch:
 
     Attributes:
         image: ``(b, c, z, y, x)`` float32 in [0, 1].
-        labels: ``(b, z', y', x')`` int16 at the network's outputs.
-        warped: how many examples are warped; ``plain``: how many a warp would not have fitted.
+        labels: ``(b, z', y', x')`` at the network's outputs, of the type of the cubes' labels: int16 classes or
+            float32 targets.
+        warped: how many examples are warped as drawn; ``shrunk``: how many are warped less, because the warp would not
+            have fitted; ``plain``: how many for that reason not at all.
     """
 
     image: NDArray[np.float32]
-    labels: NDArray[np.int16]
+    labels: NDArray[np.int16] | NDArray[np.float32]
     warped: int = 0
     plain: int = 0
+    shrunk: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one example comes from.
+
+    Attributes:
+        map: patch voxel → image voxel.
+        box: voxels of the image that the map asks for.
+        outcome: of its warp.
+    """
+
+    map: Map
+    box: Box
+    outcome: Outcome
 
 
 class Supply(Protocol):
@@ -69,6 +91,7 @@ class Sampler:
 
     Raises:
         GeometryError: a cube is too small for one patch with its labels; says which and the sizes.
+        ConfigError: a component cannot work on such patches.
     """
 
     cubes: Sequence[Cube]
@@ -79,18 +102,13 @@ class Sampler:
     purpose: str = "train"
     augmented: bool = True
     shares: NDArray[np.float64] = field(init=False, repr=False)
+    chain: Chain = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if (
-            self.augmented
-            and self.patch.y != self.patch.x
-            and any(isinstance(a, Flip) and a.transpose for a in self.settings.augment)
-        ):
-            raise ConfigError(
-                f"flip.transpose exchanges y and x, but the patch is {self.patch} (zyx); make it square or set transpose: false"
-            )
-        room = np.array([self._places(cube) for cube in self.cubes], dtype=np.float64)
+        components = self.settings.augment if self.augmented else ()
         # a frozen value may compute a field once, at birth
+        object.__setattr__(self, "chain", Chain(components, self.patch, len(self.cubes[0].image)))
+        room = np.array([self._places(cube) for cube in self.cubes], dtype=np.float64)
         object.__setattr__(self, "shares", np.cumsum(room) / room.sum())
 
     @property
@@ -103,7 +121,7 @@ class Sampler:
         return replace(self, settings=settings)
 
     def _places(self, cube: Cube) -> int:
-        low, high = self._span(cube, np.eye(4))
+        low, high, _ = self._span(cube, Map())
         if (high < low).any():
             need, have = self.patch, cube.size
             raise GeometryError(
@@ -115,91 +133,86 @@ class Sampler:
     def batch(self, step: int) -> Batch:
         """The batch of a step; the same whoever asks, whenever, in whichever thread."""
         outputs = self.geometry.outputs(self.patch)
-        count, channels = self.settings.batch_size, self.cubes[0].image.shape[0]
-        image = np.empty((count, channels, *self.patch), np.float32)
-        labels = np.empty((count, *outputs), np.int16)
-        kinds = [self._example(step, i, image[i], labels[i]) for i in range(count)]
-        return Batch(image, labels, kinds.count("warped"), kinds.count("plain"))
+        count, cube = self.settings.batch_size, self.cubes[0]
+        image = np.empty((count, len(cube.image), *self.patch), np.float32)
+        labels = np.empty((count, *outputs), cube.labels.dtype)
+        outcomes = Counter(self._example(step, i, image[i], labels[i]) for i in range(count))
+        return Batch(image, labels, outcomes["warped"], outcomes["plain"], outcomes["shrunk"])
 
-    def _example(self, step: int, example: int, image: NDArray[np.float32], labels: NDArray[np.int16]) -> str:
+    def _example(
+        self, step: int, example: int, image: NDArray[np.float32], labels: NDArray[np.int16] | NDArray[np.float32]
+    ) -> Outcome:
         random = draws(self.seed, step, example, self.purpose)
+        geometry, limit = self.geometry, self.settings.ignore_above
         for _ in range(TRIES):
             cube = self.cubes[int(np.searchsorted(self.shares, random.random(), side="right"))]
-            matrix, kind = self._map(cube, random)
-            self._cut(cube, matrix, self._curves(random, image.shape[0]), image, labels)
-            if self.settings.ignore_above >= 1 or (labels < 0).mean() <= self.settings.ignore_above:
-                return kind
-        raise ConfigError(
-            f"sampling.ignore_above: {self.settings.ignore_above}: {TRIES} draws in a row had more ignored labels; raise it"
-        )
+            place, changes = self._place(cube, random), self.chain.changes(random)
+            cut_labels(cube.labels, place.map, geometry.offset, geometry.stride, cube.origin, labels)
+            if limit >= 1 or _ignored(labels) <= limit:
+                self._cut(cube, place, changes, image)
+                return place.outcome
+        raise ConfigError(f"sampling.ignore_above: {limit}: {TRIES} draws in a row had more ignored labels; raise it")
 
-    def _map(self, cube: Cube, random: np.random.Generator) -> tuple[Matrix, str]:
-        """Patch voxel → image voxel: the spatial components, then a random place where everything fits."""
-        half = (np.array(self.patch) - 1) / 2
-        plain, whole, warped = np.eye(4), np.eye(4), False
-        for component in self.settings.augment if self.augmented else ():
-            if isinstance(component, Flip):
-                matrix = component.matrix(random)
-                plain, whole = plain @ matrix, whole @ matrix
-            elif isinstance(component, Warp) and (bent := component.matrix(random, half)) is not None:
-                whole, warped = whole @ bent, True
-        shift = np.eye(4)
-        shift[:3, 3] = -half
+    def _place(self, cube: Cube, random: np.random.Generator) -> Place:
+        """The spatial components, then a random place where everything fits."""
+        parts = self.chain.parts(random)
         where = random.random(3)
-        for matrix, kind in ((whole @ shift, "warped" if warped else ""), (plain @ shift, "plain")):
-            low, high = self._span(cube, matrix)
+        for map, outcome in self.chain.maps(parts):
+            low, high, (first, last) = self._span(cube, map)
             if (high >= low).all():
-                place = np.eye(4)
-                place[:3, 3] = low + np.floor(where * (high - low + 1))
-                # exact integers for flips: -half and the flip leave halves that the rounding above may not
-                return place @ matrix, kind
+                by = low + np.floor(where * (high - low + 1))
+                start = np.maximum(np.floor(first + by), 0)
+                stop = np.minimum(np.ceil(last + by) + 1, cube.size)
+                box = Box(Size(*start.astype(int).tolist()), Size(*stop.astype(int).tolist()))
+                return Place(map.moved(by), box, outcome)
+            if must_fit(parts):
+                need = Size(*(np.ceil(last - first) + 1).astype(int).tolist())
+                raise GeometryError(
+                    f"{cube.name}: the warp of this example needs {need} voxels (zyx) of the image of {cube.size}, and "
+                    "labels for all outputs; lower its ranges, or set too_large: shrink or plain"
+                )
         raise GeometryError(f"{cube.name}: no place for the patch")  # unreachable: checked at birth
 
-    def _span(self, cube: Cube, matrix: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Smallest and largest translation (zyx) for which patch and outputs stay inside image and labels."""
-        last = np.array(self.geometry.outputs(self.patch)) - 1
-        first_output = np.array(self.geometry.offset)
-        last_output = first_output + last * np.array(self.geometry.stride)
-        image_low, image_high = _extent(matrix, np.zeros(3), np.array(self.patch) - 1)
-        label_low, label_high = _extent(matrix, first_output, last_output)
-        origin, inner = np.array(cube.origin), np.array(cube.labels.shape)
+    def _span(self, cube: Cube, map: Map) -> tuple[Points, Points, tuple[Points, Points]]:
+        """Smallest and largest translation (zyx) for which patch and outputs stay inside image and labels.
+
+        The third is the extent of the patch before the translation.
+        """
+        corner, end, first, last = _ends(self.geometry, self.patch)
+        image_low, image_high = map.extent(corner, end, map.image_shifts)
+        label_low, label_high = map.extent(first, last, map.label_shifts)
+        origin = np.array(cube.origin)
         low = np.maximum(-image_low, origin - label_low)
-        high = np.minimum(np.array(cube.size) - 1 - image_high, origin + inner - 1 - label_high)
+        high = np.minimum(np.subtract(cube.size, 1) - image_high, origin + cube.labels.shape - 1 - label_high)
         # the translation keeps the fraction that makes an unwarped patch land on whole voxels
         part = np.ceil(low - 1e-9 + image_low) - image_low
-        return part, part + np.floor(high - part + 1e-9)
+        return part, part + np.floor(high - part + 1e-9), (image_low, image_high)
 
-    def _curves(self, random: np.random.Generator, channels: int) -> list[tuple[float, float, float]]:
-        curves = [(-1.0, 0.0, 1.0)] * channels
-        for component in self.settings.augment if self.augmented else ():
-            if isinstance(component, Grey):
-                for channel in component.channels:
-                    if channel >= channels:
-                        raise ConfigError(
-                            f"grey.channels: {channel}: the images have {channels} channels, counted from 0"
-                        )
-                    curves[channel] = component.curve(random)
-        return curves
-
-    def _cut(
-        self,
-        cube: Cube,
-        matrix: Matrix,
-        curves: Sequence[tuple[float, float, float]],
-        image: NDArray[np.float32],
-        labels: NDArray[np.int16],
-    ) -> None:
-        for channel, curve in enumerate(curves):
-            gather_image(cube.image[channel], matrix, np.float32(cube.scale), curve, image[channel])
-        start, stride = (np.array(size, dtype=np.int64) for size in (self.geometry.offset, self.geometry.stride))
-        gather_labels(cube.labels, matrix, start, stride, np.array(cube.origin, dtype=np.int64), labels)
+    def _cut(self, cube: Cube, place: Place, changes: Sequence[list[Change]], image: NDArray[np.float32]) -> None:
+        for channel, todo in enumerate(changes):
+            # a curve that comes first is bent while the samples are still in the cache
+            curve = todo[0] if todo and isinstance(todo[0], Curve) else None
+            cut_image(
+                cube.image[channel],
+                place.map,
+                place.box,
+                scale=cube.scale,
+                interpolation=self.settings.interpolation,
+                curve=curve,
+                out=image[channel],
+            )
+            for change in todo[1:] if curve else todo:
+                change.apply(image[channel])
 
 
-def _extent(
-    matrix: Matrix, first: NDArray[np.int_] | NDArray[np.float64], last: NDArray[np.int_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bounding box of a box of patch voxels after the map; its corners are enough, the map is projective."""
-    corners = np.array([[*corner, 1.0] for corner in product(*zip(first, last))]).T
-    moved = matrix @ corners
-    moved = moved[:3] / moved[3]
-    return moved.min(1), moved.max(1)
+@lru_cache(maxsize=16)
+def _ends(geometry: Geometry, patch: Size) -> tuple[Size, Size, Size, Size]:
+    """First and last voxel of the patch, first and last voxel with an output."""
+    first = geometry.offset
+    last = Size(*(o + (n - 1) * s for o, n, s in zip(first, geometry.outputs(patch), geometry.stride)))
+    return Size(0, 0, 0), Size(*(n - 1 for n in patch)), first, last
+
+
+def _ignored(labels: NDArray[np.int16] | NDArray[np.float32]) -> float:
+    """Share of labels that say nothing: −1 among classes, NaN among targets."""
+    return float((np.isnan(labels) if labels.dtype.kind == "f" else labels < 0).mean())

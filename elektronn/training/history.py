@@ -17,8 +17,9 @@ COLUMNS = (
     "rate",  # learning rate
     "steps_per_s",  # since the last row
     "data_wait",  # share of the time spent waiting for batches
-    "warped",  # share of examples that were warped
+    "warped",  # share of examples that were warped as drawn
     "warp_misfits",  # share of examples whose warp did not fit the cube and that were cut plain
+    "warp_shrunk",  # share of examples whose warp was reduced until it fitted
 )
 
 

@@ -89,7 +89,7 @@ class Trainer:
         self.seconds = 0.0
         # sums since the last row of the history; the loss stays on the device until somebody looks
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.counts = {"steps": 0, "warped": 0, "plain": 0}
+        self.counts = {"steps": 0, "warped": 0, "plain": 0, "shrunk": 0}
         self.wait = 0.0
         self.row_seconds = 0.0
 
@@ -185,8 +185,9 @@ class Trainer:
         loss = self._update(batch)
         self.step += 1
         self.loss_sum += loss
-        for name, more in (("steps", 1), ("warped", batch.warped), ("plain", batch.plain)):
-            self.counts[name] += more
+        self.counts["steps"] += 1
+        for name in ("warped", "plain", "shrunk"):
+            self.counts[name] += getattr(batch, name)
         look = self.step % FETCH_EVERY == 0 or self.finished
         value = float(loss) if look else math.nan
         self.wait += waited
@@ -275,6 +276,7 @@ class Trainer:
             self._check(loss)
             row |= {"loss": loss, "steps_per_s": round(steps / elapsed, 2), "data_wait": round(self.wait / elapsed, 4)}
             row |= {"warped": self.counts["warped"] / examples, "warp_misfits": self.counts["plain"] / examples}
+            row["warp_shrunk"] = self.counts["shrunk"] / examples
         for source in self.task.watch:
             row[f"{source}_loss"], row[f"{source}_error"] = self.measure(source)
         if (rate := self._rate()) is not None:

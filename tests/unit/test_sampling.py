@@ -13,12 +13,6 @@ from elektronn.sampling.augment import Augmentation, Flip, Grey, SamplingSetting
 from elektronn.sampling.batch import Sampler
 from elektronn.sampling.cubes import Cube, make_cube
 from elektronn.sampling.draws import draws
-from elektronn.sampling.kernels import (
-    gather_image,
-    gather_image_plainly,
-    gather_labels,
-    gather_labels_plainly,
-)
 from elektronn.sampling.prefetch import Prefetch
 
 REACH = Geometry(Reach(3, 1), Reach(5, 2), Reach(5, 2))
@@ -121,26 +115,6 @@ def test_draws_differ_by_every_part_of_their_key() -> None:
     keys = [(1, 0, 0, "a"), (2, 0, 0, "a"), (1, 1, 0, "a"), (1, 0, 1, "a"), (1, 0, 0, "b")]
     firsts = {float(draws(*key).random()) for key in keys}
     assert len(firsts) == len(keys)
-
-
-def test_kernels_equal_their_plain_twins() -> None:
-    random = np.random.default_rng(0)
-    source = random.integers(0, 256, (9, 40, 41), dtype=np.uint8)
-    labels = random.integers(-1, 3, (9, 40, 41)).astype(np.int16)
-    matrix = np.eye(4)
-    matrix[:3, :3] += random.uniform(-0.05, 0.05, (3, 3))
-    matrix[:3, 3] = (2, 8, 9)
-    matrix[3, :3] = 0.0005
-    fast, slow = np.empty((4, 20, 20), np.float32), np.empty((4, 20, 20), np.float32)
-    for curve in ((-1.0, 0.0, 1.0), (1.1, -0.05, 0.7)):
-        gather_image(source, matrix, np.float32(1 / 255), curve, fast)
-        gather_image_plainly(source, matrix, 1 / 255, curve, slow)
-        np.testing.assert_allclose(fast, slow, atol=2e-4 if curve[0] > 0 else 1e-5)
-    start, stride, origin = np.array([1, 2, 2]), np.array([1, 3, 3]), np.array([0, 0, 0])
-    near, plain = np.empty((2, 5, 5), np.int16), np.empty((2, 5, 5), np.int16)
-    gather_labels(labels, matrix, start, stride, origin, near)
-    gather_labels_plainly(labels, matrix, start, stride, origin, plain)
-    assert np.array_equal(near, plain)
 
 
 def test_too_large_a_patch_names_the_volume_and_the_sizes() -> None:

@@ -1,0 +1,168 @@
+"""Patch voxel → image voxel: the one inverse map to which all spatial components contribute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elektronn.axes import Size
+
+Matrix = NDArray[np.float64]
+Points = NDArray[np.float64]
+Bend = Callable[[Points], Points]
+"""Centred patch coordinates ``(3, n)`` zyx → centred image coordinates, for maps that no matrix can say."""
+
+FAR = 1e9
+"""Half the extent of a map that turns the patch inside out: fits nowhere."""
+
+IDENTITY = np.eye(4)
+IDENTITY.flags.writeable = False
+
+SHALLOWEST = 0.1
+"""Smallest homogeneous coordinate of a voxel; a perspective that comes closer to its horizon fits nowhere."""
+
+
+@dataclass(frozen=True)
+class Ripple:
+    """A smooth displacement: a cubic B-spline over a coarse grid of control points.
+
+    Attributes:
+        controls: ``(3, gz, gy, gx)`` displacement zyx at the control points, image voxels. The displacement of a
+            voxel is a convex combination of them, so it never exceeds their extremes.
+        spacing: zyx, patch voxels between control points.
+    """
+
+    controls: NDArray[np.float64]
+    spacing: Size
+
+    @property
+    def bounds(self) -> tuple[Points, Points]:
+        """Smallest and largest displacement that can occur, zyx."""
+        return self.controls.min((1, 2, 3)), self.controls.max((1, 2, 3))
+
+    def at(self, axes: Sequence[NDArray[np.int64]]) -> Points:
+        """Displacements ``(3, z, y, x)`` at the patch voxels given per axis."""
+        z, y, x = (_weights(a, step, n) for a, step, n in zip(axes, self.spacing, self.controls.shape[1:]))
+        displacements: Points = np.einsum("cijk,zi,yj,xk->czyx", self.controls, z, y, x, optimize=True)
+        return displacements
+
+
+def points(patch: Size, spacing: Size) -> Size:
+    """Control points per axis that cover a patch."""
+    return Size(*((n - 1) // step + 4 for n, step in zip(patch, spacing)))
+
+
+def _weights(at: NDArray[np.int64], spacing: int, count: int) -> Points:
+    """``(len(at), count)`` weights of the control points."""
+    cell, t = at // spacing, (at % spacing) / spacing
+    basis = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    weights = np.zeros((len(at), count))
+    for k, values in enumerate(basis):
+        weights[np.arange(len(at)), cell + k] = values / 6
+    return weights
+
+
+@dataclass(frozen=True)
+class Map:
+    """``outer · bend(inner · p) + ripple(p) + shift of p's section``; the parts that nobody asked for are absent.
+
+    Attributes:
+        outer, inner: 4×4, homogeneous, order z, y, x, 1; ``inner`` is the identity when there is no ``bend``.
+        bend: centred coordinates → centred coordinates, or ``None``.
+        ripple: or ``None``.
+        image_shifts, label_shifts: displacement ``(y, x)`` of every section of the patch, image voxels, whole numbers;
+            the labels of a misaligned section may stay where they are. ``None`` without any.
+    """
+
+    outer: Matrix = field(default_factory=lambda: IDENTITY)
+    inner: Matrix = field(default_factory=lambda: IDENTITY)
+    bend: Bend | None = None
+    ripple: Ripple | None = None
+    image_shifts: NDArray[np.float64] | None = None
+    label_shifts: NDArray[np.float64] | None = None
+
+    def after(self, matrix: Matrix) -> Map:
+        """This map behind a projective one: the patch voxel meets ``matrix`` first."""
+        if self.bend is None:
+            return self._with(self.outer @ matrix, self.inner)
+        return self._with(self.outer, self.inner @ matrix)
+
+    def moved(self, by: Sequence[float] | Points) -> Map:
+        """This map with all image voxels moved ``by`` zyx voxels."""
+        place = IDENTITY.copy()
+        place[:3, 3] = by
+        return self._with(place @ self.outer, self.inner)
+
+    def _with(self, outer: Matrix, inner: Matrix) -> Map:
+        return Map(outer, inner, self.bend, self.ripple, self.image_shifts, self.label_shifts)
+
+    def within(self, start: Sequence[int]) -> Matrix:
+        """Patch voxel → voxel of the box that begins at ``start``, as a matrix; only for maps without a ``bend``."""
+        matrix = self.outer.copy()
+        matrix[:3] -= np.multiply.outer(start, matrix[3])
+        return matrix
+
+    @property
+    def is_straight(self) -> bool:
+        """Only whole-voxel moves, mirrors and exchanges of axes: no voxel has to be interpolated."""
+        if self.bend is not None or self.ripple is not None or self.image_shifts is not None:
+            return False
+        turn = self.outer[:3, :3]
+        # whole numbers whose squares sum to 1 per row are a turn; perspective and fractions are not
+        return bool((self.outer == np.rint(self.outer)).all() and (np.square(turn).sum(1) == 1).all())
+
+    def coordinates(self, axes: Sequence[NDArray[np.int64]], shifts: NDArray[np.float64] | None = None) -> Points:
+        """The definition: image coordinates ``(3, z, y, x)`` of the patch voxels given per axis."""
+        shape = tuple(len(a) for a in axes)
+        grid = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones(shape)]).reshape(4, -1)
+        if self.bend is not None:
+            moved = _projected(self.inner, grid)
+            grid = np.concatenate([self.bend(moved), grid[3:]])
+        at = _projected(self.outer, grid).reshape(3, *shape)
+        if self.ripple is not None:
+            at = at + self.ripple.at(axes)
+        if shifts is not None:
+            at[1:] += shifts[axes[0]].T[:, :, None, None]
+        return at
+
+    def extent(self, first: Size, last: Size, shifts: NDArray[np.float64] | None) -> tuple[Points, Points]:
+        """Box zyx that holds the images of the patch voxels from ``first`` to ``last``, both included.
+
+        Exact for projective maps, where corners map to corners, and for bent ones, of which every voxel is looked at;
+        a ripple widens it by its extremes.
+        """
+        if self.bend is not None:
+            axes = [np.arange(a, b + 1) for a, b in zip(first, last)]
+            at = replace(self, ripple=None).coordinates(axes, shifts).reshape(3, -1)
+        else:
+            corners = _corners(first, last, shifts is not None)
+            moved = self.outer @ corners
+            if moved[3].min() < SHALLOWEST:
+                return np.full(3, -FAR), np.full(3, FAR)
+            at = moved[:3] / moved[3]
+            if shifts is not None:
+                at[1:] += shifts[corners[0].astype(np.int64)].T
+        low, high = at.min(1), at.max(1)
+        if self.ripple is not None:
+            below, above = self.ripple.bounds
+            low, high = low + below, high + above
+        return low, high
+
+
+@lru_cache(maxsize=64)
+def _corners(first: Size, last: Size, of_all_sections: bool) -> Points:
+    """Homogeneous corners ``(4, n)`` of a box of patch voxels, or of all its sections."""
+    sections = range(first.z, last.z + 1) if of_all_sections else (first.z, last.z)
+    spans = (sections, (first.y, last.y), (first.x, last.x))
+    return np.array([(*corner, 1) for corner in product(*spans)], dtype=np.float64).T
+
+
+def _projected(matrix: Matrix, grid: Points) -> Points:
+    moved = matrix @ grid
+    result: Points = moved[:3] / moved[3]
+    return result

@@ -1,0 +1,197 @@
+"""Spatial augmentations: each draws its part of the one map from patch to image before anything is cut."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elektronn.axes import Size
+from elektronn.sampling.maps import IDENTITY, Map, Matrix, Ripple, points
+from elektronn.settings import Field, Fraction, Positive, Settings, checked
+
+NonNegative = Annotated[float, Field(ge=0)]
+TooLarge = Literal["plain", "shrink", "error"]
+
+
+class Part(Protocol):
+    """What one component contributes to the map of one example."""
+
+    @property
+    def too_large(self) -> TooLarge | None:
+        """What to do where the map fits nowhere; ``None``: this part always fits."""
+        ...
+
+    @property
+    def bends(self) -> bool:
+        """Whether the example counts as warped."""
+        ...
+
+    def onto(self, map: Map, share: float) -> Map:
+        """The map with this part, reduced to ``share`` of its strength, 0 to 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Mirrors and exchanges of axes; a :class:`Part`."""
+
+    matrix: Matrix
+    too_large: TooLarge | None = None
+    bends: bool = False
+
+    def onto(self, map: Map, share: float) -> Map:
+        """See :class:`Part`; a turn is never reduced."""
+        return map.after(self.matrix)
+
+
+class Flip(Settings):
+    """Mirror along each axis with probability ½ and exchange y with x with probability ½."""
+
+    kind: Literal["flip"] = "flip"
+    z: bool = True
+    y: bool = True
+    x: bool = True
+    transpose: bool = True
+    """Exchange y and x; needs a patch that is square in y, x."""
+
+    def fault(self, patch: Size, channels: int) -> str | None:
+        """Why this component cannot work on such patches, with the cure."""
+        if self.transpose and patch.y != patch.x:
+            return (
+                f"flip.transpose exchanges y and x, but the patch is {patch} (zyx); make it square or set "
+                "transpose: false"
+            )
+        return None
+
+    def draw(self, random: np.random.Generator, patch: Size) -> Turn:
+        """One of the symmetries."""
+        toss = random.integers(0, 2, 4)
+        matrix = IDENTITY
+        if self.transpose and toss[3]:
+            matrix = matrix[[0, 2, 1, 3]]
+        signs = [-1.0 if on and toss[i] else 1.0 for i, on in enumerate((self.z, self.y, self.x))]
+        return Turn(np.diag([*signs, 1.0]) @ matrix)
+
+
+class Warp(Settings):
+    """One random projective map: rotation and shear in the y, x plane, scale, stretch, perspective.
+
+    Parameter ranges at ``amount`` 1 are those of ELEKTRONN 1, but for the rotation in 3-D, which there was never
+    negative, and for the perspective, which is new. z is scaled, never rotated: anisotropic data stay so.
+    """
+
+    kind: Literal["warp"] = "warp"
+    probability: Fraction = 0.7
+    """Share of the examples that are warped."""
+    amount: NonNegative = 1.0
+    """Factor on all ranges below."""
+    rotation_deg: NonNegative = 15.0
+    shear_deg: NonNegative = 3.0
+    scale: NonNegative = 0.1
+    """Magnification up to 1 + scale, drawn for each axis."""
+    stretch: NonNegative = 0.1
+    """Relative change of scale along y from one side to the other in x, and vice versa."""
+    perspective: NonNegative = 0.02
+    """Relative change of scale from the centre of the patch to its sides."""
+    too_large: TooLarge = "plain"
+    """A warp that fits nowhere: cut plain, halve its amount until it fits (plain after four halvings), or stop."""
+
+    def draw(self, random: np.random.Generator, patch: Size) -> Projection | None:
+        """The numbers of one warp; ``None``: not warped this time."""
+        if random.random() >= self.probability:
+            return None
+        angles, zoom = random.uniform(-1, 1, 2), random.uniform(0, 1, 3)
+        return Projection(self, patch, angles, zoom, random.uniform(-1, 1, 2), random.uniform(-1, 1, 3))
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A drawn warp, a :class:`Part`: every number in −1…1 (``zoom``: 0…1), to be multiplied with its range."""
+
+    ranges: Warp
+    patch: Size
+    angles: NDArray[np.float64]
+    zoom: NDArray[np.float64]
+    stretch: NDArray[np.float64]
+    lean: NDArray[np.float64]
+    bends: bool = True
+
+    @property
+    def too_large(self) -> TooLarge:
+        """As set."""
+        return self.ranges.too_large
+
+    def onto(self, map: Map, share: float) -> Map:
+        """See :class:`Part`."""
+        return map.after(self.matrix(share)) if share else map
+
+    def matrix(self, share: float = 1.0) -> Matrix:
+        """Centred patch coordinates → centred image coordinates; 4×4, order z, y, x, 1."""
+        ranges, amount = self.ranges, self.ranges.amount * share
+        rotation = math.radians(self.angles[0] * ranges.rotation_deg) * amount
+        shear = math.radians(self.angles[1] * ranges.shear_deg) * amount
+        zoom = 1 / (1 + self.zoom * ranges.scale * amount)
+        half = [max((n - 1) / 2, 1) for n in self.patch]
+        turn, pull, enlarge, project = (IDENTITY.copy() for _ in range(4))
+        turn[1, 1], turn[1, 2] = math.cos(rotation + shear), math.sin(rotation - shear)
+        turn[2, 1], turn[2, 2] = -math.sin(rotation + shear), math.cos(rotation - shear)
+        pull[1, 2], pull[2, 1] = self.stretch * ranges.stretch * amount
+        enlarge[(0, 1, 2), (0, 1, 2)] = zoom
+        project[3, :3] = self.lean * ranges.perspective * amount / half
+        return turn @ pull @ enlarge @ project
+
+
+class Elastic(Settings):
+    """A smooth random displacement on top of the other spatial components, in voxels of the image.
+
+    Random displacements on a coarse grid, between them a cubic B-spline: no displacement exceeds the amplitude, so the
+    part of the image that an example needs is known before it is cut.
+    """
+
+    kind: Literal["elastic"] = "elastic"
+    probability: Fraction = 0.5
+    """Share of the examples that are deformed."""
+    amplitude_vox: tuple[NonNegative, NonNegative, NonNegative] = (0.0, 6.0, 6.0)
+    """Largest displacement along z, y, x."""
+    spacing_vox: tuple[Positive, Positive, Positive] = (8, 32, 32)
+    """Distance of the grid's points along z, y, x, patch voxels."""
+    too_large: TooLarge = "plain"
+    """As for ``warp``."""
+
+    @checked
+    def _no_folds(self) -> Elastic:
+        """The displacement changes by at most 2·amplitude/spacing per voxel; below 1 in sum, nothing folds over."""
+        active = [step for size, step in zip(self.amplitude_vox, self.spacing_vox) if size > 0]
+        worst = max(self.amplitude_vox) * sum(2 / step for step in active)
+        if worst >= 1:
+            raise ValueError(
+                f"amplitude_vox {list(self.amplitude_vox)} on a grid of {list(self.spacing_vox)} voxels would fold the "
+                f"image over itself; divide the amplitudes by {worst:.2g} or widen spacing_vox"
+            )
+        return self
+
+    def draw(self, random: np.random.Generator, patch: Size) -> Displacement | None:
+        """One displacement; ``None``: not this time."""
+        if random.random() >= self.probability:
+            return None
+        spacing = Size(*self.spacing_vox)
+        controls = random.uniform(-1, 1, (3, *points(patch, spacing)))
+        return Displacement(controls * np.reshape(self.amplitude_vox, (3, 1, 1, 1)), spacing, self.too_large)
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """A drawn elastic displacement; a :class:`Part`."""
+
+    controls: NDArray[np.float64]
+    spacing: Size
+    too_large: TooLarge
+    bends: bool = True
+
+    def onto(self, map: Map, share: float) -> Map:
+        """See :class:`Part`."""
+        return replace(map, ripple=Ripple(self.controls * share, self.spacing)) if share else map
