@@ -146,14 +146,14 @@ class Sampler:
         geometry, limit = self.geometry, self.settings.ignore_above
         for _ in range(TRIES):
             cube = self.cubes[int(np.searchsorted(self.shares, random.random(), side="right"))]
-            place, changes = self._place(cube, random), self.chain.changes(random)
+            place, changes = self.place(cube, random), self.chain.changes(random)
             cut_labels(cube.labels, place.map, geometry.offset, geometry.stride, cube.origin, labels)
             if limit >= 1 or _ignored(labels) <= limit:
                 self._cut(cube, place, changes, image)
                 return place.outcome
         raise ConfigError(f"sampling.ignore_above: {limit}: {TRIES} draws in a row had more ignored labels; raise it")
 
-    def _place(self, cube: Cube, random: np.random.Generator) -> Place:
+    def place(self, cube: Cube, random: np.random.Generator) -> Place:
         """The spatial components, then a random place where everything fits."""
         parts = self.chain.parts(random)
         where = random.random(3)

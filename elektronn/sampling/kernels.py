@@ -78,42 +78,32 @@ def _spline(t):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
-def _ripple_at(controls, spacing, z, y, x):  # type: ignore[no-untyped-def]
-    """Displacement (z, y, x) of one patch voxel; none when there are no control points."""
-    dz = dy = dx = 0.0
-    if controls.shape[1] == 0:
-        return dz, dy, dx
-    i, j, k = z // spacing[0], y // spacing[1], x // spacing[2]
-    wz, wy, wx = _spline(z / spacing[0] - i), _spline(y / spacing[1] - j), _spline(x / spacing[2] - k)
+def _ripple_controls(controls, spacing, z, y, out):  # type: ignore[no-untyped-def]
+    """Control points ``(3, gx)`` of one row of the patch, from those of the grid ``(3, gz, gy, gx)``."""
+    i, j = z // spacing[0], y // spacing[1]
+    across, down = _spline(z / spacing[0] - i), _spline(y / spacing[1] - j)
+    out[:] = 0
     for a in range(4):
         for b in range(4):
-            for c in range(4):
-                w = wz[a] * wy[b] * wx[c]
-                dz += w * controls[0, i + a, j + b, k + c]
-                dy += w * controls[1, i + a, j + b, k + c]
-                dx += w * controls[2, i + a, j + b, k + c]
-    return dz, dy, dx
+            weight = across[a] * down[b]
+            for axis in range(3):
+                for k in range(out.shape[1]):
+                    out[axis, k] += weight * controls[axis, i + a, j + b, k]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
-def _ripple_row(controls, spacing, z, y, row, out):  # type: ignore[no-untyped-def]
-    """Displacements ``(3, columns)`` along one row of the patch: per stretch between control points a cubic."""
-    i, j, step = z // spacing[0], y // spacing[1], spacing[2]
-    wz, wy = _spline(z / spacing[0] - i), _spline(y / spacing[1] - j)
+def _ripple_row(row, step, ramp, out):  # type: ignore[no-untyped-def]
+    """Displacements ``(3, columns)`` along one row, whose control points are ``row``: a cubic between two of them."""
+    scale = np.float32(1) / np.float32(step)
     for axis in range(3):
-        for k in range(controls.shape[3]):
-            row[k] = 0.0
-            for a in range(4):
-                for b in range(4):
-                    row[k] += wz[a] * wy[b] * controls[axis, i + a, j + b, k]
-        for k in range(controls.shape[3] - 3):
-            p, q, r, s = row[k], row[k + 1], row[k + 2], row[k + 3]
+        for k in range(row.shape[1] - 3):
+            p, q, r, s = row[axis, k], row[axis, k + 1], row[axis, k + 2], row[axis, k + 3]
             c0, c1 = np.float32((p + 4 * q + r) / 6), np.float32((r - p) / 2)
             c2, c3 = np.float32((p - 2 * q + r) / 2), np.float32((s - p + 3 * (q - r)) / 6)
-            start = k * step
-            for n in range(min(step, out.shape[1] - start)):
-                t = np.float32(n) / np.float32(step)
-                out[axis, start + n] = ((c3 * t + c2) * t + c1) * t + c0
+            stretch = out[axis, k * step : (k + 1) * step]
+            for n in range(stretch.shape[0]):
+                t = ramp[n] * scale
+                stretch[n] = ((c3 * t + c2) * t + c1) * t + c0
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
@@ -251,7 +241,11 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
     up = np.uint64(plane if size[0] > 1 else 0)
     down, aside = np.uint64(pitch if size[1] > 1 else 0), np.uint64(1 if size[2] > 1 else 0)
     offsets, low, high = np.empty(columns, np.int32), np.empty(columns, np.uint32), np.empty(columns, np.uint32)
-    ramp, ripple, row = np.empty(columns, np.float32), np.zeros((3, columns), np.float32), np.empty(controls.shape[3])
+    ramp, ripple, row = (
+        np.empty(columns, np.float32),
+        np.zeros((3, columns), np.float32),
+        np.empty((3, controls.shape[3])),
+    )
     ramp[:] = np.arange(columns)
     fz, fy, fx = np.empty(columns, np.float32), np.empty(columns, np.float32), np.empty(columns, np.float32)
     all_words, all_values, bits = words.reshape(-1), values.reshape(-1), low.view(np.int32)
@@ -260,7 +254,8 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
         slope = _slope(matrix, shifts, z)
         for y in range(rows):
             if controls.shape[3]:
-                _ripple_row(controls, spacing, z, y, row, ripple)
+                _ripple_controls(controls, spacing, z, y, row)
+                _ripple_row(row, spacing[2], ramp, ripple)
             target = out[z, y]
             start = _start(matrix, shifts, z, y)
             _coordinates_row(ramp, start, slope, ripple, last, (plane, pitch), offsets, fz, fy, fx)
@@ -275,43 +270,57 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
-def _voxel(m, shifts, controls, spacing, z, y, x):  # type: ignore[no-untyped-def]
-    """Where one patch voxel comes from."""
-    w = 1.0 / (m[3, 0] * z + m[3, 1] * y + m[3, 2] * x + m[3, 3])
-    dz, dy, dx = _ripple_at(controls, spacing, z, y, x)
-    if shifts.shape[0]:
-        dy += shifts[z, 0]
-        dx += shifts[z, 1]
-    return (
-        (m[0, 0] * z + m[0, 1] * y + m[0, 2] * x + m[0, 3]) * w + dz,
-        (m[1, 0] * z + m[1, 1] * y + m[1, 2] * x + m[1, 3]) * w + dy,
-        (m[2, 0] * z + m[2, 1] * y + m[2, 2] * x + m[2, 3]) * w + dx,
-    )
+def _row_places(m, shifts, controls, spacing, z, y, first, step, row, out):  # type: ignore[no-untyped-def]
+    """Where the voxels ``first + k·step`` of one row of the patch come from; ``out``: ``(3, count)`` float64."""
+    h0, h1 = m[0, 0] * z + m[0, 1] * y + m[0, 3], m[1, 0] * z + m[1, 1] * y + m[1, 3]
+    h2, h3 = m[2, 0] * z + m[2, 1] * y + m[2, 3], m[3, 0] * z + m[3, 1] * y + m[3, 3]
+    move_y, move_x = (shifts[z, 0], shifts[z, 1]) if shifts.shape[0] else (0.0, 0.0)
+    for k in range(out.shape[1]):
+        x = first + k * step
+        w = 1.0 / (m[3, 2] * x + h3)
+        out[0, k] = (m[0, 2] * x + h0) * w
+        out[1, k] = (m[1, 2] * x + h1) * w + move_y
+        out[2, k] = (m[2, 2] * x + h2) * w + move_x
+    if controls.shape[3]:
+        _ripple_controls(controls, spacing, z, y, row)
+        for k in range(out.shape[1]):
+            x = first + k * step
+            cell = x // spacing[2]
+            weights = _spline(x / spacing[2] - cell)
+            for axis in range(3):
+                for c in range(4):
+                    out[axis, k] += weights[c] * row[axis, cell + c]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
 def nearest(source, matrix, shifts, controls, spacing, start, stride, out):  # type: ignore[no-untyped-def]
     """The nearest voxels of ``source`` at the patch voxels ``start + i·stride`` only; halves go up."""
     top, left, right = source.shape[0] - 1, source.shape[1] - 1, source.shape[2] - 1
+    places, row = np.empty((3, out.shape[2])), np.empty((3, controls.shape[3]))
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
+            z, y = start[0] + i * stride[0], start[1] + j * stride[1]
+            _row_places(matrix, shifts, controls, spacing, z, y, start[2], stride[2], row, places)
             for k in range(out.shape[2]):
-                z, y, x = start[0] + i * stride[0], start[1] + j * stride[1], start[2] + k * stride[2]
-                u, v, t = _voxel(matrix, shifts, controls, spacing, z, y, x)
-                p, q, r = np.int64(np.floor(u + 0.5)), np.int64(np.floor(v + 0.5)), np.int64(np.floor(t + 0.5))
-                out[i, j, k] = source[min(max(p, 0), top), min(max(q, 0), left), min(max(r, 0), right)]
+                p = min(max(np.int64(places[0, k] + 0.5), 0), top)
+                q = min(max(np.int64(places[1, k] + 0.5), 0), left)
+                r = min(max(np.int64(places[2, k] + 0.5), 0), right)
+                out[i, j, k] = source[p, q, r]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
 def linear(source, matrix, shifts, controls, spacing, start, stride, out):  # type: ignore[no-untyped-def]
-    """As :func:`nearest`, but trilinear; a neighbour without weight (below a millionth) does not count, even if it is NaN."""
+    """As :func:`nearest`, but trilinear; a neighbour without weight (below a millionth) does not count, even if NaN."""
     top, left, right = source.shape[0] - 1, source.shape[1] - 1, source.shape[2] - 1
+    places, row = np.empty((3, out.shape[2])), np.empty((3, controls.shape[3]))
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
+            z, y = start[0] + i * stride[0], start[1] + j * stride[1]
+            _row_places(matrix, shifts, controls, spacing, z, y, start[2], stride[2], row, places)
             for k in range(out.shape[2]):
-                z, y, x = start[0] + i * stride[0], start[1] + j * stride[1], start[2] + k * stride[2]
-                u, v, t = _voxel(matrix, shifts, controls, spacing, z, y, x)
-                u, v, t = min(max(u, 0.0), top), min(max(v, 0.0), left), min(max(t, 0.0), right)
+                u = min(max(places[0, k], 0.0), top)
+                v = min(max(places[1, k], 0.0), left)
+                t = min(max(places[2, k], 0.0), right)
                 p, q, r = np.int64(u), np.int64(v), np.int64(t)
                 total = 0.0
                 for corner in range(8):
