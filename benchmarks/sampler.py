@@ -1,8 +1,9 @@
 """Patches cut, warped and bent: ours against scipy and torch doing the same map: `python benchmarks/sampler.py [rounds]`.
 
 One cube of 250×350×350 bytes, every example warped, flipped and with a grey curve, its labels at the network's outputs,
-places all over the cube. The references get the drawn map for nothing; ours draws it. Rounds are interleaved, a ratio
-is taken within a round, and the median of the ratios is printed: other work on the machine slows all sides alike.
+places all over the cube. The references get the drawn map for nothing; ours draws it. Rounds are interleaved and a ratio
+is taken within a round, so that other work on the machine slows all sides alike: of processor time for one thread, of
+elapsed time for two. The median of the ratios is printed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +35,11 @@ PATCHES = {"7×127×127": Size(7, 127, 127), "23×185×185": Size(23, 185, 185)}
 SCIPY, TORCH = "scipy map_coordinates", "torch grid_sample"
 
 Example = tuple[Map, Curve]
+
+
+class Seconds(NamedTuple):
+    processor: float
+    elapsed: float
 
 
 def world() -> Cube:
@@ -88,15 +95,16 @@ def _labels(cube: Cube, patch: Size, m: np.ndarray) -> np.ndarray:
     return cube.labels[tuple((at + 0.5).astype(np.int64))]
 
 
-def interleaved(routes: dict[str, Callable[[range], object]], rounds: int, steps: range) -> dict[str, list[float]]:
-    """Seconds per example of every route, per round; the routes meet the same examples."""
-    seconds: dict[str, list[float]] = {name: [] for name in routes}
+def interleaved(routes: dict[str, Callable[[range], object]], rounds: int, steps: range) -> dict[str, list[Seconds]]:
+    """Per round of every route: seconds per example, of this thread's processor and elapsed ones."""
+    seconds: dict[str, list[Seconds]] = {name: [] for name in routes}
     for number in range(rounds + 1):
         for name, run in routes.items():
-            start = time.perf_counter()
+            start = time.thread_time(), time.perf_counter()
             run(steps)
+            stop = time.thread_time(), time.perf_counter()
             if number:  # the first round compiles and warms up
-                seconds[name].append((time.perf_counter() - start) / len(steps))
+                seconds[name].append(Seconds(*((b - a) / len(steps) for a, b in zip(start, stop))))
     return seconds
 
 
@@ -135,9 +143,13 @@ def compare(name: str, patch: Size, cube: Cube, rounds: int) -> None:
     off = np.abs(ours.batch(0).image[0, 0] - by_scipy(cube, patch, examples[0])).max()
     print(f"{name}: largest difference to scipy {off:.1e} on values of 0…1")
     for route, times in seconds.items():
-        ratios = [median(a / b for a, b in zip(seconds[other], times)) for other in (SCIPY, TORCH, "ours")]
+        clock = "elapsed" if "threads" in route else "processor"
+        own = [getattr(t, clock) for t in times]
+        ratios = [
+            median(getattr(a, clock) / b for a, b in zip(seconds[other], own)) for other in (SCIPY, TORCH, "ours")
+        ]
         said = "  ".join(f"×{ratio:5.2f} {other}" for ratio, other in zip(ratios, ("scipy", "torch", "ours")))
-        print(f"{name}  {route:24} {1e3 * median(times):7.2f} ms, best {1e3 * min(times):7.2f}  {said}")
+        print(f"{name}  {route:24} {1e3 * median(own):7.2f} ms, best {1e3 * min(own):7.2f}  {said}")
 
 
 def main(rounds: int = 15) -> None:

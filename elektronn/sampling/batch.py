@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -161,10 +162,9 @@ class Sampler:
             low, high, (first, last) = self._span(cube, map)
             if (high >= low).all():
                 by = low + np.floor(where * (high - low + 1))
-                start = np.maximum(np.floor(first + by), 0)
-                stop = np.minimum(np.ceil(last + by) + 1, cube.size)
-                box = Box(Size(*start.astype(int).tolist()), Size(*stop.astype(int).tolist()))
-                return Place(map.moved(by), box, outcome)
+                ends = zip((first + by).tolist(), (last + by).tolist(), cube.size)
+                spans = [(max(math.floor(a), 0), min(math.ceil(b) + 1, n)) for a, b, n in ends]
+                return Place(map.moved(by), Box(Size(*(a for a, _ in spans)), Size(*(b for _, b in spans))), outcome)
             if must_fit(parts):
                 need = Size(*(np.ceil(last - first) + 1).astype(int).tolist())
                 raise GeometryError(
@@ -181,9 +181,9 @@ class Sampler:
         corner, end, first, last = _ends(self.geometry, self.patch)
         image_low, image_high = map.extent(corner, end, map.image_shifts)
         label_low, label_high = map.extent(first, last, map.label_shifts)
-        origin = np.array(cube.origin)
+        origin, inner = np.array((cube.origin, cube.labels.shape), np.float64)
         low = np.maximum(-image_low, origin - label_low)
-        high = np.minimum(np.subtract(cube.size, 1) - image_high, origin + cube.labels.shape - 1 - label_high)
+        high = np.minimum(np.subtract(cube.size, 1) - image_high, origin + inner - 1 - label_high)
         # the translation keeps the fraction that makes an unwarped patch land on whole voxels
         part = np.ceil(low - 1e-9 + image_low) - image_low
         return part, part + np.floor(high - part + 1e-9), (image_low, image_high)

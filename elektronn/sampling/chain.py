@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -38,24 +38,28 @@ class Chain:
     components: Sequence[Augmentation]
     patch: Size
     channels: int
+    spatial: Sequence[Spatial] = field(init=False, repr=False)
+    values: Sequence[Values] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        # a frozen value may compute fields once, at birth
+        object.__setattr__(self, "spatial", [c for c in self.components if isinstance(c, Spatial)])
+        object.__setattr__(self, "values", [c for c in self.components if isinstance(c, Values)])
         for component in self.components:
             if fault := getattr(component, "fault", lambda patch, channels: None)(self.patch, self.channels):
                 raise ConfigError(fault)
 
     def parts(self, random: np.random.Generator) -> list[Part]:
         """Draw what the spatial components contribute to one map."""
-        drawn: list[Part | None] = [c.draw(random, self.patch) for c in self.components if isinstance(c, Spatial)]
+        drawn: list[Part | None] = [component.draw(random, self.patch) for component in self.spatial]
         return [part for part in drawn if part is not None]
 
     def changes(self, random: np.random.Generator) -> list[list[Change]]:
         """Draw what happens to the values, per channel."""
         changes: list[list[Change]] = [[] for _ in range(self.channels)]
-        for component in self.components:
-            if isinstance(component, Values):
-                for channel, change in component.draw(random, self.patch, self.channels):
-                    changes[channel].append(change)
+        for component in self.values:
+            for channel, change in component.draw(random, self.patch, self.channels):
+                changes[channel].append(change)
         return changes
 
     def maps(self, parts: Sequence[Part]) -> Iterator[tuple[Map, Outcome]]:

@@ -32,6 +32,10 @@ _EXP = tuple(
 """(2**t − 1) / t on 0…1; worst error of 2**t 1.7e-7 in float32."""
 
 
+WIDTH = 16
+"""Rows are filled up to a multiple of this many voxels, so that vector code has no remainder."""
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
 def _power_row(line, bits, g):  # type: ignore[no-untyped-def]
     """``line ** g`` for values in [0, 1]; ``bits``: int32 scratch of the same length."""
@@ -240,14 +244,13 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
     last = (np.int32(max(size[0] - 2, 0)), np.int32(max(size[1] - reach, 0)), np.int32(max(size[2] - reach, 0)))
     up = np.uint64(plane if size[0] > 1 else 0)
     down, aside = np.uint64(pitch if size[1] > 1 else 0), np.uint64(1 if size[2] > 1 else 0)
-    offsets, low, high = np.empty(columns, np.int32), np.empty(columns, np.uint32), np.empty(columns, np.uint32)
-    ramp, ripple, row = (
-        np.empty(columns, np.float32),
-        np.zeros((3, columns), np.float32),
-        np.empty((3, controls.shape[3])),
-    )
-    ramp[:] = np.arange(columns)
-    fz, fy, fx = np.empty(columns, np.float32), np.empty(columns, np.float32), np.empty(columns, np.float32)
+    wide = (columns + WIDTH - 1) // WIDTH * WIDTH
+    offsets, low, high = np.empty(wide, np.int32), np.empty(wide, np.uint32), np.empty(wide, np.uint32)
+    buffers, ripple = np.empty((5, wide), np.float32), np.zeros((3, wide), np.float32)
+    ramp, fz, fy, fx, line = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
+    # the voxels that fill up the last vector are the last one again
+    ramp[:] = np.minimum(np.arange(wide), columns - 1)
+    row = np.empty((3, controls.shape[3]))
     all_words, all_values, bits = words.reshape(-1), values.reshape(-1), low.view(np.int32)
     scale, a, b, g = np.float32(curve[0]), np.float32(curve[1]), np.float32(curve[2]), np.float32(curve[3])
     for z in range(depth):
@@ -255,18 +258,20 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
         for y in range(rows):
             if controls.shape[3]:
                 _ripple_controls(controls, spacing, z, y, row)
-                _ripple_row(row, spacing[2], ramp, ripple)
-            target = out[z, y]
+                _ripple_row(row, spacing[2], ramp, ripple[:, :columns])
             start = _start(matrix, shifts, z, y)
             _coordinates_row(ramp, start, slope, ripple, last, (plane, pitch), offsets, fz, fy, fx)
             if is_packed:
-                _packed_row(all_words, up, offsets, fz, fy, fx, low, high, target)
+                _packed_row(all_words, up, offsets, fz, fy, fx, low, high, line)
             else:
-                _floats_row(all_values, up, down, aside, offsets, fz, fy, fx, target)
-            for x in range(columns):
-                target[x] *= scale
+                _floats_row(all_values, up, down, aside, offsets, fz, fy, fx, line)
+            for x in range(wide):
+                line[x] *= scale
             if a >= 0:
-                _curve_row(target, bits, a, b, g)
+                _curve_row(line, bits, a, b, g)
+            target = out[z, y]
+            for x in range(columns):
+                target[x] = line[x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)

@@ -112,9 +112,9 @@ class Map:
         """Only whole-voxel moves, mirrors and exchanges of axes: no voxel has to be interpolated."""
         if self.bend is not None or self.ripple is not None or self.image_shifts is not None:
             return False
-        turn = self.outer[:3, :3]
-        # whole numbers whose squares sum to 1 per row are a turn; perspective and fractions are not
-        return bool((self.outer == np.rint(self.outer)).all() and (np.square(turn).sum(1) == 1).all())
+        numbers = self.outer.ravel().tolist()
+        # whole numbers of which three are 1 or −1 are a turn: no row of a map is zero
+        return all(map(float.is_integer, numbers)) and sum(map(abs, numbers[:3] + numbers[4:7] + numbers[8:11])) == 3
 
     def coordinates(self, axes: Sequence[NDArray[np.int64]], shifts: NDArray[np.float64] | None = None) -> Points:
         """The definition: image coordinates ``(3, z, y, x)`` of the patch voxels given per axis."""
@@ -142,12 +142,12 @@ class Map:
         else:
             corners = _corners(first, last, shifts is not None)
             moved = self.outer @ corners
-            if moved[3].min() < SHALLOWEST:
+            if np.minimum.reduce(moved[3]) < SHALLOWEST:
                 return np.full(3, -FAR), np.full(3, FAR)
             at = moved[:3] / moved[3]
             if shifts is not None:
                 at[1:] += shifts[corners[0].astype(np.int64)].T
-        low, high = at.min(1), at.max(1)
+        low, high = np.minimum.reduce(at, 1), np.maximum.reduce(at, 1)
         if self.ripple is not None:
             below, above = self.ripple.bounds
             low, high = low + below, high + above

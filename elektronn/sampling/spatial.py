@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -69,12 +71,15 @@ class Flip(Settings):
 
     def draw(self, random: np.random.Generator, patch: Size) -> Turn:
         """One of the symmetries."""
-        toss = random.integers(0, 2, 4)
-        matrix = IDENTITY
-        if self.transpose and toss[3]:
-            matrix = matrix[[0, 2, 1, 3]]
-        signs = [-1.0 if on and toss[i] else 1.0 for i, on in enumerate((self.z, self.y, self.x))]
-        return Turn(np.diag([*signs, 1.0]) @ matrix)
+        z, y, x, swap = random.integers(0, 2, 4).tolist()
+        return _turn(self.z and bool(z), self.y and bool(y), self.x and bool(x), self.transpose and bool(swap))
+
+
+@lru_cache(maxsize=16)
+def _turn(z: bool, y: bool, x: bool, swap: bool) -> Turn:
+    """Mirrored along the axes that are true, after y and x were exchanged if ``swap``."""
+    matrix = np.diag([-1.0 if z else 1.0, -1.0 if y else 1.0, -1.0 if x else 1.0, 1.0])
+    return Turn(matrix @ IDENTITY[[0, 2, 1, 3]] if swap else matrix)
 
 
 class Warp(Settings):
@@ -104,8 +109,9 @@ class Warp(Settings):
         """The numbers of one warp; ``None``: not warped this time."""
         if random.random() >= self.probability:
             return None
-        angles, zoom = random.uniform(-1, 1, 2), random.uniform(0, 1, 3)
-        return Projection(self, patch, angles, zoom, random.uniform(-1, 1, 2), random.uniform(-1, 1, 3))
+        angles, zoom = random.uniform(-1, 1, 2).tolist(), random.uniform(0, 1, 3).tolist()
+        stretch, lean = random.uniform(-1, 1, 2).tolist(), random.uniform(-1, 1, 3).tolist()
+        return Projection(self, patch, angles, zoom, stretch, lean)
 
 
 @dataclass(frozen=True)
@@ -114,10 +120,10 @@ class Projection:
 
     ranges: Warp
     patch: Size
-    angles: NDArray[np.float64]
-    zoom: NDArray[np.float64]
-    stretch: NDArray[np.float64]
-    lean: NDArray[np.float64]
+    angles: Sequence[float]
+    zoom: Sequence[float]
+    stretch: Sequence[float]
+    lean: Sequence[float]
     bends: bool = True
 
     @property
@@ -134,14 +140,14 @@ class Projection:
         ranges, amount = self.ranges, self.ranges.amount * share
         rotation = math.radians(self.angles[0] * ranges.rotation_deg) * amount
         shear = math.radians(self.angles[1] * ranges.shear_deg) * amount
-        zoom = 1 / (1 + self.zoom * ranges.scale * amount)
         half = [max((n - 1) / 2, 1) for n in self.patch]
         turn, pull, enlarge, project = (IDENTITY.copy() for _ in range(4))
         turn[1, 1], turn[1, 2] = math.cos(rotation + shear), math.sin(rotation - shear)
         turn[2, 1], turn[2, 2] = -math.sin(rotation + shear), math.cos(rotation - shear)
-        pull[1, 2], pull[2, 1] = self.stretch * ranges.stretch * amount
-        enlarge[(0, 1, 2), (0, 1, 2)] = zoom
-        project[3, :3] = self.lean * ranges.perspective * amount / half
+        pull[1, 2], pull[2, 1] = (value * ranges.stretch * amount for value in self.stretch)
+        for axis in range(3):
+            enlarge[axis, axis] = 1 / (1 + self.zoom[axis] * ranges.scale * amount)
+            project[3, axis] = self.lean[axis] * ranges.perspective * amount / half[axis]
         return turn @ pull @ enlarge @ project
 
 
