@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from elektronn.sampling.defects import BlurredSection, FadedSection, MisalignedSection, MissingSection
 from elektronn.sampling.elektronn1 import Elektronn1Warp
 from elektronn.sampling.grey import Blur, Grey, Noise
+from elektronn.sampling.sections import Border
 from elektronn.sampling.spatial import Elastic, Flip, Warp
 from elektronn.settings import Field, Fraction, NotNegative, Settings, checked
 
@@ -26,8 +27,25 @@ class SamplingSettings(Settings):
     """Components, applied in this order; spatial ones become one map, which comes first."""
     interpolation: Literal["linear", "nearest"] = "linear"
     """Of images. Class labels are always the nearest ones, regression targets always linear."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """How often each training volume is drawn, by name; left out: as often as it has places for a patch."""
     ignore_above: Fraction = 1.0
     """An example with a larger share of ignored labels (−1) is drawn again."""
+    standardise: bool = False
+    """Shift and scale grey values to mean 0 and deviation 1 over the training volumes, in prediction too."""
+    downsample: Annotated[int, Field(ge=1)] = 1
+    """Blocks of so many voxels along y and x become one: image means, the most frequent label (−1 if any is)."""
+    border: Border = "crop"
+    """Images with one label each, of another size than the network's input: crop, keep (patches at random places),
+    mirror, zero, mean (continue the images), or reject."""
+    lazy_labels: bool = False
+    """Labels tell only some classes: the data set ``info`` beside them has a row of told and a row of absent classes."""
+    example_weights: dict[str, str] = {}
+    """Volume name → volume of weights (FILE:KEY) of the size of its labels: how much each voxel counts in the loss."""
+    weights_from_last_channel: bool = False
+    """The last channel is an earlier prediction; voxels where it was wrong count more."""
+    memory_gb: Annotated[float, Field(gt=0)] = 8.0
+    """Volumes that are larger than this together stay on disk and are read by block, with this much memory for blocks."""
     workers: NotNegative = 1
     """Threads that prepare batches ahead; 0 prepares them inside the step. The batches are the same."""
     prefetch: Annotated[int, Field(ge=1)] = 4

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,15 @@ from elektronn.errors import ConfigError, GeometryError
 from elektronn.geometry import Geometry
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.chain import Chain, Outcome, must_fit
-from elektronn.sampling.cubes import Cube
+from elektronn.sampling.cubes import Cube, Labels
 from elektronn.sampling.cut import cut_image, cut_labels
 from elektronn.sampling.draws import draws
 from elektronn.sampling.grey import Change, Curve
+from elektronn.sampling.lazy import LazyVolume
 from elektronn.sampling.maps import Map, Points
+
+Extent = tuple[Points, Points]
+"""Lowest and highest corner, zyx."""
 
 TRIES = 200
 """Draws of one example before an impossible ``ignore_above`` is reported."""
@@ -37,6 +41,8 @@ class Batch:
             float32 targets.
         warped: how many examples are warped as drawn; ``shrunk``: how many are warped less, because the warp would not
             have fitted; ``plain``: how many for that reason not at all.
+        weights: ``(b, z', y', x')``, how much each output counts; None: all alike.
+        labelled, absent: ``(b, classes)``, which classes the labels tell, which the volume does not hold; None: all, none.
     """
 
     image: NDArray[np.float32]
@@ -44,6 +50,9 @@ class Batch:
     warped: int = 0
     plain: int = 0
     shrunk: int = 0
+    weights: NDArray[np.float32] | None = None
+    labelled: NDArray[np.int16] | None = None
+    absent: NDArray[np.int16] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +61,13 @@ class Place:
 
     Attributes:
         map: patch voxel → image voxel.
-        box: voxels of the image that the map asks for.
+        box: voxels of the image that the map asks for; ``labels``: of the label volume.
         outcome: of its warp.
     """
 
     map: Map
     box: Box
+    labels: Box
     outcome: Outcome
 
 
@@ -110,6 +120,10 @@ class Sampler:
         # a frozen value may compute a field once, at birth
         object.__setattr__(self, "chain", Chain(components, self.patch, len(self.cubes[0].image)))
         room = np.array([self._places(cube) for cube in self.cubes], dtype=np.float64)
+        if self.augmented and self.settings.weights:
+            room = np.array([self.settings.weights.get(cube.name, 0.0) for cube in self.cubes])
+        if not room.sum() > 0:
+            raise ConfigError("sampling.weights: all are 0, so nothing would ever be drawn; give one volume more")
         object.__setattr__(self, "shares", np.cumsum(room) / room.sum())
 
     @property
@@ -122,7 +136,7 @@ class Sampler:
         return replace(self, settings=settings)
 
     def _places(self, cube: Cube) -> int:
-        low, high, _ = self._span(cube, Map())
+        low, high, *_ = self._span(cube, Map())
         if (high < low).any():
             need, have = self.patch, cube.size
             raise GeometryError(
@@ -133,38 +147,89 @@ class Sampler:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step; the same whoever asks, whenever, in whichever thread."""
-        outputs = self.geometry.outputs(self.patch)
         count, cube = self.settings.batch_size, self.cubes[0]
+        shape = self._label_shape(cube)
         image = np.empty((count, len(cube.image), *self.patch), np.float32)
-        labels = np.empty((count, *outputs), cube.labels.dtype)
-        outcomes = Counter(self._example(step, i, image[i], labels[i]) for i in range(count))
-        return Batch(image, labels, outcomes["warped"], outcomes["plain"], outcomes["shrunk"])
+        labels = np.empty((count, *shape), cube.labels.dtype if cube.labels.dtype.kind == "f" else np.int16)
+        weights = np.empty(labels.shape, np.float32) if any(c.weights is not None for c in self.cubes) else None
+        drawn = [
+            self._example(step, i, image[i], labels[i], None if weights is None else weights[i]) for i in range(count)
+        ]
+        outcomes = Counter(outcome for _, outcome in drawn)
+        told = [cube.lazy for cube, _ in drawn]
+        labelled, absent = None, None
+        if any(lazy is not None for lazy in told):
+            labelled = np.stack([lazy.labelled for lazy in told if lazy is not None])
+            absent = np.stack([lazy.absent for lazy in told if lazy is not None])
+        return Batch(
+            image,
+            labels,
+            outcomes["warped"],
+            outcomes["plain"],
+            outcomes["shrunk"],
+            weights=weights,
+            labelled=labelled,
+            absent=absent,
+        )
+
+    def _label_shape(self, cube: Cube) -> tuple[int, ...]:
+        """Shape of one example's labels: the outputs of the network, or what an image has as a whole."""
+        if not cube.of_sections:
+            return tuple(self.geometry.outputs(self.patch))
+        answers = cube.labels.shape[1]
+        return (1, 1, 1) if answers == 1 else (answers, 1, 1, 1)
 
     def _example(
-        self, step: int, example: int, image: NDArray[np.float32], labels: NDArray[np.int16] | NDArray[np.float32]
-    ) -> Outcome:
+        self,
+        step: int,
+        example: int,
+        image: NDArray[np.float32],
+        labels: NDArray[np.int16] | NDArray[np.float32],
+        weights: NDArray[np.float32] | None,
+    ) -> tuple[Cube, Outcome]:
         random = draws(self.seed, step, example, self.purpose)
-        geometry, limit = self.geometry, self.settings.ignore_above
+        limit = self.settings.ignore_above
         for _ in range(TRIES):
             cube = self.cubes[int(np.searchsorted(self.shares, random.random(), side="right"))]
             place, changes = self.place(cube, random), self.chain.changes(random)
-            cut_labels(cube.labels, place.map, geometry.offset, geometry.stride, cube.origin, labels)
-            if limit >= 1 or _ignored(labels) <= limit:
+            self._label(cube, place, labels)
+            # what a volume does not hold at all is learnt from unlabelled voxels, too
+            if limit >= 1 or _ignored(labels) <= limit or (cube.lazy is not None and cube.lazy.absent.any()):
                 self._cut(cube, place, changes, image)
-                return place.outcome
+                if weights is not None:
+                    self._weigh(cube, place, weights)
+                return cube, place.outcome
         raise ConfigError(f"sampling.ignore_above: {limit}: {TRIES} draws in a row had more ignored labels; raise it")
+
+    def _label(self, cube: Cube, place: Place, labels: NDArray[np.int16] | NDArray[np.float32]) -> None:
+        if cube.of_sections:
+            labels.flat[:] = cube.labels[place.box.start.z]
+        else:
+            self._at_outputs(cube.labels, cube.origin, place, labels)
+
+    def _at_outputs(self, volume: Labels, origin: Size, place: Place, out: NDArray[Any]) -> None:
+        part = volume[place.labels.slices] if isinstance(volume, LazyVolume) else volume
+        begin = origin if part is volume else Size(*(o + n for o, n in zip(origin, place.labels.start)))
+        cut_labels(part, place.map, self.geometry.offset, self.geometry.stride, begin, out)
+
+    def _weigh(self, cube: Cube, place: Place, weights: NDArray[np.float32]) -> None:
+        if cube.weights is None:
+            weights[:] = 1
+        else:
+            self._at_outputs(cube.weights, cube.origin, place, weights)
 
     def place(self, cube: Cube, random: np.random.Generator) -> Place:
         """The spatial components, then a random place where everything fits."""
         parts = self.chain.parts(random)
         where = random.random(3)
         for map, outcome in self.chain.maps(parts):
-            low, high, (first, last) = self._span(cube, map)
+            low, high, (first, last), outputs = self._span(cube, map)
             if (high >= low).all():
                 by = low + np.floor(where * (high - low + 1))
-                ends = zip((first + by).tolist(), (last + by).tolist(), cube.size)
-                spans = [(max(math.floor(a), 0), min(math.ceil(b) + 1, n)) for a, b, n in ends]
-                return Place(map.moved(by), Box(Size(*(a for a, _ in spans)), Size(*(b for _, b in spans))), outcome)
+                box = _box(first + by, last + by, cube.size)
+                shift = by - cube.origin
+                inner = box if cube.of_sections else _box(outputs[0] + shift, outputs[1] + shift, cube.labels.shape)
+                return Place(map.moved(by), box, inner, outcome)
             if must_fit(parts):
                 need = Size(*(np.ceil(last - first) + 1).astype(int).tolist())
                 raise GeometryError(
@@ -173,20 +238,23 @@ class Sampler:
                 )
         raise GeometryError(f"{cube.name}: no place for the patch")  # unreachable: checked at birth
 
-    def _span(self, cube: Cube, map: Map) -> tuple[Points, Points, tuple[Points, Points]]:
+    def _span(self, cube: Cube, map: Map) -> tuple[Points, Points, Extent, Extent]:
         """Smallest and largest translation (zyx) for which patch and outputs stay inside image and labels.
 
-        The third is the extent of the patch before the translation.
+        The others are the extents of the patch and of its outputs before the translation.
         """
         corner, end, first, last = _ends(self.geometry, self.patch)
         image_low, image_high = map.extent(corner, end, map.image_shifts)
         label_low, label_high = map.extent(first, last, map.label_shifts)
-        origin, inner = np.array((cube.origin, cube.labels.shape), np.float64)
-        low = np.maximum(-image_low, origin - label_low)
-        high = np.minimum(np.subtract(cube.size, 1) - image_high, origin + inner - 1 - label_high)
+        low, high = -image_low, np.subtract(cube.size, 1) - image_high
+        if not cube.of_sections:
+            origin = np.array(cube.origin)
+            low = np.maximum(low, origin - label_low)
+            high = np.minimum(high, origin + cube.labels.shape - 1 - label_high)
         # the translation keeps the fraction that makes an unwarped patch land on whole voxels
         part = np.ceil(low - 1e-9 + image_low) - image_low
-        return part, part + np.floor(high - part + 1e-9), (image_low, image_high)
+        whole = part + np.floor(high - part + 1e-9)
+        return part, whole, (image_low, image_high), (label_low, label_high)
 
     def _cut(self, cube: Cube, place: Place, changes: Sequence[list[Change]], image: NDArray[np.float32]) -> None:
         for channel, todo in enumerate(changes):
@@ -203,6 +271,13 @@ class Sampler:
             )
             for change in todo[1:] if curve else todo:
                 change.apply(image[channel])
+
+
+def _box(first: Points, last: Points, size: Sequence[int]) -> Box:
+    """The voxels that lie around all points between two corners, within a volume."""
+    ends = zip(first.tolist(), last.tolist(), size)
+    spans = [(max(math.floor(a), 0), min(math.ceil(b) + 1, n)) for a, b, n in ends]
+    return Box(Size(*(a for a, _ in spans)), Size(*(b for _, b in spans)))
 
 
 @lru_cache(maxsize=16)

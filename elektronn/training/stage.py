@@ -20,6 +20,7 @@ from elektronn.network.chain import NetworkSettings
 from elektronn.network.document import table
 from elektronn.network.weights import load_tensors, save_model
 from elektronn.sampling.augment import SamplingSettings
+from elektronn.sampling.cubes import Labelled
 from elektronn.sampling.data import DataSettings
 from elektronn.settings import plain
 from elektronn.training.checkpoint import Backups, locked
@@ -27,12 +28,12 @@ from elektronn.training.control import Listener, Mailbox, Noted
 from elektronn.training.history import as_csv
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.trainer import Task, Trainer
-from elektronn.training.world import Labelled, World, of_class, of_volumes
+from elektronn.training.world import World, of_class, of_volumes
 
 CODE = ("axes", "geometry", "sampling", "network", "training", "volumes/registration")
 """Rooms whose code has a numeric effect on training."""
 
-WITHOUT_EFFECT = {"workers", "prefetch", "backup_s", "preview_every"}
+WITHOUT_EFFECT = {"workers", "prefetch", "memory_gb", "backup_s", "preview_every"}
 """Settings that do not change the weights; they may differ between a run and its resume."""
 
 

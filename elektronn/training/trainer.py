@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elektronn.axes import Size
+from elektronn.axes import Box, Size
 from elektronn.errors import CheckFailed, ConfigError, Stopped, StorageError, at
 from elektronn.network.build import Network
 from elektronn.network.device import choose_device
@@ -35,7 +35,7 @@ from elektronn.training.control import (
     Stop,
     Warned,
 )
-from elektronn.training.losses import Criterion
+from elektronn.training.losses import Criterion, Extras
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.steering import Steering
 
@@ -207,7 +207,7 @@ class Trainer:
     def _update(self, batch: Batch) -> Tensor:
         """One step of the optimiser; its loss: before the update, or after it where it evaluates several times."""
         image = torch.from_numpy(batch.image).to(self.device, non_blocking=True)
-        labels = self._labels(batch)
+        labels, extras = self._labels(batch), self._extras(batch)
         optimiser = self.steering.optimisers.current
 
         def evaluate() -> Tensor:
@@ -216,7 +216,7 @@ class Trainer:
                 torch.manual_seed(int(draws(self.settings.seed, self.step, 0, "dropout").integers(2**62)))
             with self._autocast():
                 scores = self.network.train()(image)
-            loss = self.criterion.loss(scores, labels)
+            loss = self.criterion.loss(scores, labels, extras)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()
@@ -231,6 +231,11 @@ class Trainer:
         if not self.criterion.of_classes and labels.ndim == 4:
             labels = labels[:, None]
         return labels.to(self.device, dtype, non_blocking=True)
+
+    def _extras(self, batch: Batch) -> Extras:
+        """What the data add to the labels, on the device."""
+        rows = (batch.weights, batch.labelled, batch.absent)
+        return Extras(*(None if row is None else torch.from_numpy(row).to(self.device) for row in rows))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
@@ -261,7 +266,7 @@ class Trainer:
                 batch = supply.batch(i)
                 scores, labels = network(torch.from_numpy(batch.image).to(self.device)), self._labels(batch)
                 missed, count = self.criterion.mistakes(scores, labels)
-                loss += float(self.criterion.loss(scores, labels)) * count
+                loss += float(self.criterion.loss(scores, labels, self._extras(batch))) * count
                 wrong, labelled = wrong + missed, labelled + count
         return loss / max(labelled, 1), self.criterion.error(wrong, labelled)
 
@@ -294,15 +299,14 @@ class Trainer:
         field, offset = self.network.geometry.field, self.network.geometry.offset
         z = cube.origin.z + cube.labels.shape[0] // 2
         first = min(max(z - offset.z, 0), cube.size.z - field.z)
-        block = np.asarray(cube.image[:, first : first + field.z], dtype=np.float32) * np.float32(cube.scale)
+        section = Box(Size(first, 0, 0), Size(first + field.z, *cube.size[1:]))
+        block = cube.read(section).astype(np.float32) * np.float32(cube.scale)
         with torch.inference_mode():
             scores = self.network.eval().dense(torch.from_numpy(block)[None].to(self.device))
         probability = torch.softmax(scores, 1)[0, 1, 0].cpu().numpy()
         spans = tuple(slice(o, o + n) for o, n in zip(offset[1:], probability.shape))
-        section = first + offset.z - cube.origin.z
-        return Preview(
-            self.step, block[0, offset.z][spans], probability, _window(cube, section, offset, probability.shape)
-        )
+        labels = _window(cube, first + offset.z - cube.origin.z, offset, probability.shape)
+        return Preview(self.step, block[0, offset.z][spans], probability, labels)
 
     def _resume(self) -> Path | None:
         found = self.backups.load(self.task.fingerprint)
@@ -365,5 +369,5 @@ def _window(
     starts = [o - c for o, c in zip(cube.origin[1:], offset[1:])]
     target = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(starts, cube.labels.shape[1:], shape))
     source = tuple(slice(t.start - a, t.stop - a) for t, a in zip(target, starts))
-    window[target] = cube.labels[section][source]
+    window[target] = cube.labels[(slice(section, section + 1), *source)][0]
     return window

@@ -19,14 +19,12 @@ from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.document import Document, geometry
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch, Sampler, Supply
-from elektronn.sampling.cubes import Cube, load_cubes
+from elektronn.sampling.cubes import Cube, Labelled, Wanted, load_cubes, pieces
 from elektronn.sampling.data import DataSettings
+from elektronn.sampling.standard import standard_of
 from elektronn.sampling.user_data import UserBatches, open_user_data
 from elektronn.training.settings import TrainingSettings
-from elektronn.volumes.address import Address
-
-Labelled = tuple[str, Address, Address]
-"""Name, image, labels."""
+from elektronn.volumes.address import Address, parse_address
 
 
 @dataclass(frozen=True)
@@ -66,25 +64,30 @@ def of_volumes(
     Raises:
         DataError, GeometryError, ConfigError: they do not fit each other or the settings.
     """
-    loaded = load_cubes([*train, *valid], network.classes)
+    of_classes = training.loss.kind in ("nll", "weak")
+    with at("network"):
+        reach = geometry(chain(network))
+        patch = (reach.centred() if network.is_dense else reach).input_at_most(network.patch)
+    sections = None if network.is_dense else patch
+    wanted = Wanted(network.classes if training.loss.kind != "regression" else 0, sampling, sections)
+    loaded = load_cubes([*train, *valid], _for_binary(wanted, training))
     cubes, checks = loaded[: len(train)], loaded[len(train) :]
-    share = _share((cube.labels for cube in cubes), network.classes)
+    share = _share((piece for cube in cubes for piece in pieces(cube.labels)), network.classes) if of_classes else None
     if share == 1:
         files = ", ".join(str(labels) for _, _, labels in train)
         raise DataError(
             f"{files}: all training labels are of one class, so there is nothing to learn; check the labels"
         )
-    document = chain(network, cubes[0].image.shape[0])
-    with at("network"):
-        reach = geometry(document).centred()
-        patch = reach.input_at_most(network.patch)
+    standard = standard_of([image for _, image, _ in train]) if sampling.standardise else None
+    document = chain(network, cubes[0].image.shape[0], standard)
     common = (reach, patch, sampling, training.seed)
     watch = {"train": Sampler(cubes, *common, purpose="watch", augmented=False)}
     if checks:
         watch["valid"] = Sampler(checks, *common, purpose="watch", augmented=False)
     inputs = [f"{role} {_origin(i, b)}" for role, rows in (("train", train), ("valid", valid)) for _, i, b in rows]
+    inputs += [f"weights {name} {parse_address(text).digest}" for name, text in sampling.example_weights.items()]
     origin = {name: _origin(image, labels) for name, image, labels in (*train, *valid)}
-    preview = (checks or cubes)[0]
+    preview = (checks or cubes)[0] if network.is_dense else None
     return World(document, patch, Sampler(cubes, *common), watch, preview, share, origin, inputs)
 
 
@@ -121,6 +124,11 @@ def of_class(
     inputs = [f"{role} {_hash(batch)}" for role, batch in looks.items()]
     inputs += [f"class {data.name} {data.load} {data.batch} {digest(source) if source.is_file() else ''}"]
     return World(document, patch, supply, watch, None, share, {"class": data.name, "load": dict(data.load)}, inputs)
+
+
+def _for_binary(wanted: Wanted, training: TrainingSettings) -> Wanted:
+    """Answers are 0, 1 or −1, however many questions there are."""
+    return replace(wanted, classes=2) if training.loss.kind == "binary" else wanted
 
 
 def _check_batch(batch: Batch, network: NetworkSettings, training: TrainingSettings, outputs: Size, role: str) -> None:

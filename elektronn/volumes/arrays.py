@@ -123,6 +123,16 @@ def open_volume(address: Address, axes: str | None = None, voxel_nm: Triple | No
         yield _volume(address, stored, attributes, axes or address.axes, voxel_nm)
 
 
+def load_raw(address: Address) -> Array:
+    """An array of any number of axes as it lies on disk: labels of sections, masks of classes.
+
+    Raises:
+        DataError: no such file or key, damaged.
+    """
+    with _stored(address) as (stored, _), reading(address):
+        return np.asarray(stored[...])
+
+
 @contextmanager
 def _stored(address: Address) -> Iterator[tuple[Stored, Mapping[str, Any]]]:
     if address.layout:

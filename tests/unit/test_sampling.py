@@ -156,5 +156,6 @@ def test_unfit_cubes_say_why(image: NDArray[np.generic], labels: NDArray[np.gene
 
 def test_integers_are_scaled_by_their_type() -> None:
     image = np.full((1, 4, 8, 8), 65535, np.uint16)
+    image[0, 0, 0, 0] = 0
     cube = make_cube("v", image, np.zeros((4, 8, 8), np.int16), 2)
     assert float(cube.image.max()) * cube.scale == pytest.approx(1.0)
