@@ -176,7 +176,7 @@ class Elastic(Settings):
         if worst >= 1:
             raise ValueError(
                 f"amplitude_vox {list(self.amplitude_vox)} on a grid of {list(self.spacing_vox)} voxels would fold the "
-                f"image over itself; divide the amplitudes by {worst:.2g} or widen spacing_vox"
+                f"image over itself; divide the amplitudes by more than {worst:.3g} or widen spacing_vox"
             )
         return self
 
