@@ -16,7 +16,8 @@ from elektronn.sampling.augment import Augmentation, SamplingSettings
 from elektronn.sampling.batch import Batch, Sampler
 from elektronn.sampling.cubes import Cube
 from elektronn.sampling.defects import BlurredSection, FadedSection, MisalignedSection, MissingSection
-from elektronn.sampling.elektronn1 import Elektronn1Warp
+from elektronn.sampling.draws import draws
+from elektronn.sampling.elektronn1 import Distortion, Elektronn1Warp
 from elektronn.sampling.grey import Blur, Grey, Noise
 from elektronn.sampling.maps import Ripple, points
 from elektronn.sampling.spatial import Elastic, Flip, Warp
@@ -257,6 +258,30 @@ def test_nearest_interpolation_invents_no_value() -> None:
     positions = made.image[:, 0] * 256
     assert np.array_equal(positions, np.rint(positions))
     assert np.array_equal(positions, made.labels)
+
+
+def test_the_warp_of_elektronn_1_has_its_ranges() -> None:
+    def drawn(patch: Size) -> list[Distortion]:
+        random = draws(1, 0, 0, "ranges")
+        made = [Elektronn1Warp(probability=1.0).draw(random, patch) for _ in range(2000)]
+        return [distortion for distortion in made if distortion is not None]
+
+    solid, flat = drawn(Size(7, 9, 9)), drawn(Size(1, 9, 9))
+    rotation, twist = np.array([(d.rotation, d.twist) for d in solid]).T
+    assert rotation.min() >= 0
+    assert rotation.mean() == pytest.approx(5, abs=0.3)
+    assert (rotation <= 15 - np.abs(twist)).all()
+    assert twist.min() < -14 < 14 < twist.max()
+    assert min(d.rotation for d in flat) < -14 < 14 < max(d.rotation for d in flat)
+    assert {d.twist for d in flat} == {0}
+    assert {(d.scale[0], d.scale[2], *d.stretch[2:]) for d in flat} == {(1, 1, 0, 0)}
+    for made, low, high in (
+        ([d.shear for d in solid + flat], -3, 3),
+        ([d.scale[1] for d in solid + flat], 1, 1.1),
+        ([value for d in solid for value in d.stretch], -0.1, 0.1),
+    ):
+        assert low <= min(made) < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < max(made) <= high
 
 
 def test_the_warp_of_elektronn_1_keeps_labels_on_their_voxels() -> None:

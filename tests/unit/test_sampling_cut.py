@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,3 +187,13 @@ def test_an_unknown_target_stays_unknown_and_spoils_no_neighbour() -> None:
     cut_labels(targets, Map(), (0, 0, 0), (1, 1, 1), Size(0, 0, 0), out)
     assert np.isnan(out).sum() == 1
     assert np.isnan(out[1, 1, 1])
+
+
+@pytest.mark.slow
+def test_no_kernel_reads_outside_of_its_arrays(tmp_path: Path) -> None:
+    """The tests above once more, with every index checked by the compiler."""
+    known = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    chosen = ["-k", "(flat or extent or plain_twin) and not subprocess and not outside", str(Path(__file__))]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
+    done = subprocess.run(command, env=known, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
