@@ -39,15 +39,21 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Turn:
-    """Mirrors and exchanges of axes; a :class:`Part`."""
+    """Mirrors and exchanges of axes; a :class:`Part`.
+
+    Attributes:
+        matrix: of the turn.
+        weaker: of one that keeps every axis in its place, for images too thin for the other; None: ``matrix`` fits.
+    """
 
     matrix: Matrix
+    weaker: Matrix | None = None
     too_large: TooLarge | None = None
     bends: bool = False
 
     def onto(self, map: Map, share: float) -> Map:
-        """See :class:`Part`; a turn is never reduced."""
-        return map.after(self.matrix)
+        """See :class:`Part`; a turn is taken whole or not at all."""
+        return map.after(self.matrix if share or self.weaker is None else self.weaker)
 
 
 class Flip(Settings):
@@ -59,10 +65,13 @@ class Flip(Settings):
     x: bool = True
     transpose: bool = True
     """Exchange y and x; needs a patch that is square in y, x."""
+    isotropic: bool = False
+    """Exchange all three axes, for voxels of one length along all of them: 48 symmetries; a 2-D patch is then cut along
+    all three planes. Axes stay in their places where an image is too thin."""
 
     def fault(self, patch: Size, channels: int) -> str | None:
         """Why this component cannot work on such patches, with the cure."""
-        if self.transpose and patch.y != patch.x:
+        if self.transpose and not self.isotropic and patch.y != patch.x:
             return (
                 f"flip.transpose exchanges y and x, but the patch is {patch} (zyx); make it square or set "
                 "transpose: false"
