@@ -14,7 +14,7 @@ from elektronn.legacy.config_file import OldConfig, read_config
 from elektronn.legacy.upgrade import Upgraded, upgrade
 from elektronn.legacy.upgrade_data import Looks
 from elektronn.volumes.address import parse_address
-from elektronn.volumes.arrays import open_volume
+from elektronn.volumes.arrays import load_raw, open_volume
 
 EXAMPLES = Path(__file__).parent.parent / "legacy" / "examples"
 """Configs that come with the package; their names alone are enough."""
@@ -72,10 +72,8 @@ def _count_classes(labels: Sequence[tuple[Path, str]]) -> int:
     """Largest label of all plus one; −1 is no class."""
     largest = 0
     for path, key in labels:
-        address = parse_address(f"{path}:{key}@xyz")
         try:
-            with open_volume(address) as volume:
-                largest = max(largest, int(volume.read().max()))
+            largest = max(largest, int(load_raw(parse_address(f"{path}:{key}")).max(initial=0)))
         except DataError as error:
             raise DataError(f"n_lab: None asks for the number of classes in the labels, but {error}") from error
     return largest + 1

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import permutations
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -81,14 +82,22 @@ class Flip(Settings):
     def draw(self, random: np.random.Generator, patch: Size) -> Turn:
         """One of the symmetries."""
         z, y, x, swap = random.integers(0, 2, 4).tolist()
-        return _turn(self.z and bool(z), self.y and bool(y), self.x and bool(x), self.transpose and bool(swap))
+        order: tuple[int, ...] = (0, 2, 1) if self.transpose and swap else (0, 1, 2)
+        if self.isotropic:
+            order = ORDERS[int(random.integers(len(ORDERS)))]
+        return _turn(self.z and bool(z), self.y and bool(y), self.x and bool(x), order, self.isotropic)
 
 
-@lru_cache(maxsize=16)
-def _turn(z: bool, y: bool, x: bool, swap: bool) -> Turn:
-    """Mirrored along the axes that are true, after y and x were exchanged if ``swap``."""
+ORDERS = tuple(permutations((0, 1, 2)))
+"""Ways to lay the axes of a patch on those of an image."""
+
+
+@lru_cache(maxsize=64)
+def _turn(z: bool, y: bool, x: bool, order: tuple[int, ...], may_stay: bool) -> Turn:
+    """Mirrored along the axes that are true, after the axes were exchanged as in ``order``."""
     matrix = np.diag([-1.0 if z else 1.0, -1.0 if y else 1.0, -1.0 if x else 1.0, 1.0])
-    return Turn(matrix @ IDENTITY[[0, 2, 1, 3]] if swap else matrix)
+    turned = matrix if order == (0, 1, 2) else matrix @ IDENTITY[[*order, 3]]
+    return Turn(turned, matrix if may_stay else None)
 
 
 class Warp(Settings):

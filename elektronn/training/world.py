@@ -120,7 +120,7 @@ def of_class(
         _check_batch(batch, network, training, reach.outputs(patch) if network.is_dense else Size(1, 1, 1), role)
     of_classes = training.loss.kind in ("nll", "weak")
     share = _share((batch.labels for batch in looks.values()), network.classes) if of_classes else None
-    source = Path(inspect.getsourcefile(type(opened)) or "")
+    source = Path(data.name.rpartition(":")[0] if ".py:" in data.name else inspect.getfile(type(opened))).expanduser()
     inputs = [f"{role} {_hash(batch)}" for role, batch in looks.items()]
     inputs += [f"class {data.name} {data.load} {data.batch} {digest(source) if source.is_file() else ''}"]
     return World(document, patch, supply, watch, None, share, {"class": data.name, "load": dict(data.load)}, inputs)
