@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,13 @@ class Volume:
         """What the file stores in one piece, zyx, voxels; ``None`` where it has no such pieces."""
         chunks = getattr(self.stored, "chunks", None)
         return Size(*(chunks[self.axes.index(letter)] for letter in "zyx")) if chunks else None
+
+    def position_nm(self, voxel: Iterable[int]) -> Triple | None:
+        """Position z, y, x of a voxel's centre in space, nanometres; ``None`` where the file does not say."""
+        if self.voxel_nm is None or self.origin_nm is None:
+            return None
+        z, y, x = (o + n * v for o, n, v in zip(self.origin_nm, voxel, self.voxel_nm))
+        return z, y, x
 
     def read(self, box: Box | None = None, order: str = "zyx") -> Array:
         """Read a box (in this volume's coordinates) as a contiguous array in ``order``.

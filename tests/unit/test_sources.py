@@ -13,14 +13,22 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+import torch
 import zarr
 from numpy.typing import NDArray
 
 from elektronn.axes import Box, Size
 from elektronn.cli.volume import describe
 from elektronn.errors import ConfigError, DataError
+from elektronn.network.build import build
+from elektronn.network.document import NetworkSettings, chain
+from elektronn.network.weights import save_model
+from elektronn.prediction.settings import PredictSettings
+from elektronn.prediction.stage import predict
 from elektronn.volumes.address import parse_address
 from elektronn.volumes.arrays import load, load_labels, open_volume
+from elektronn.volumes.boundaries import BoundarySettings
+from elektronn.volumes.convert import convert
 
 Array = NDArray[Any]
 SIZE = Size(5, 18, 21)
@@ -272,6 +280,54 @@ def test_threads_read_what_one_reads(tmp_path: Path, name: str) -> None:
     with open_volume(address) as volume, ThreadPoolExecutor(8) as pool:
         found = list(pool.map(volume.read, boxes))
     assert all(np.array_equal(part, values[box.slices]) for part, box in zip(found, boxes))
+
+
+# what the stages make of it
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    settings = NetworkSettings(kernels=((1, 4, 4), (2, 3, 3)), pools=((1, 2, 2), (1, 1, 1)), features=(3, 3))
+    save_model(path, build(chain(settings), seed=4), {"fingerprint": "f"})
+    return path
+
+
+@each
+def test_prediction_is_that_of_the_array(tmp_path: Path, name: str, model: Path) -> None:
+    """Written as OME-NGFF 0.4, in its place in space."""
+    values = np.random.default_rng(2).integers(0, 255, SIZE).astype(np.uint8)
+    np.save(tmp_path / "plain.npy", values)
+    found = []
+    for image in (f"{tmp_path}/plain.npy", make(tmp_path, SOURCES[name], values, "zyx")):
+        out = parse_address(f"{tmp_path}/p.zarr@ngff0.4")
+        chosen = PredictSettings(certificate=2, threads=1)
+        predict(model, parse_address(image), out, tmp_path / "p.json", chosen, device=torch.device("cpu"))
+        found.append(load(parse_address(f"{tmp_path}/p.zarr")))
+    assert np.array_equal(*found)
+    assert (tmp_path / "p.zarr" / ".zattrs").is_file()
+    with open_volume(parse_address(f"{tmp_path}/p.zarr")) as made, open_volume(parse_address(image)) as source:
+        offset = made.attributes["offset_vox"]
+        assert made.voxel_nm == source.voxel_nm
+        if "ngff" in name:
+            assert made.origin_nm == pytest.approx([500 + n * v for n, v in zip(offset, VOXEL)])
+
+
+@each
+def test_boundaries_are_those_of_the_array(tmp_path: Path, name: str) -> None:
+    """IDs of a part; the result lies where the part does."""
+    values = (np.random.default_rng(2).integers(1, 4, SIZE) * 50).astype(np.uint8)
+    np.save(tmp_path / "plain.npy", values)
+    made = []
+    for ids in (f"{tmp_path}/plain.npy", make(tmp_path, SOURCES[name], values, "zyx")):
+        convert(parse_address(ids + "[1:,2:18]"), parse_address(f"{tmp_path}/b.zarr@ngff0.4"), BoundarySettings())
+        made.append(load(parse_address(f"{tmp_path}/b.zarr")))
+    assert np.array_equal(*made)
+    assert made[0].shape == (4, 16, 21)
+    with open_volume(parse_address(f"{tmp_path}/b.zarr")) as volume:
+        assert volume.voxel_nm == (pytest.approx(VOXEL) if SOURCES[name].voxel else None)
+        if "ngff" in name:
+            assert volume.origin_nm == pytest.approx((530, 516, 500))
 
 
 # what cannot be read
