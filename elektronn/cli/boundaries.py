@@ -11,7 +11,9 @@ from elektronn.cli.progress import Display
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     verb.add_argument("ids", type=volume, metavar="IDS", help="volume of IDs (0 = extracellular or unassigned)")
-    verb.add_argument("out", type=volume, metavar="OUT", help="boundary map to make (.h5, .zarr or .npy)")
+    verb.add_argument(
+        "out", type=volume, metavar="OUT", help="boundary map to make (.h5, .zarr, .zarr@ngff0.4 or .npy)"
+    )
     settings_arguments(verb)
 
 

@@ -12,7 +12,9 @@ from elektronn.cli.progress import Display
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     verb.add_argument("image", type=volume, metavar="IMAGE", help="image volume")
-    verb.add_argument("out", type=volume, metavar="OUT", help="prediction to make (.zarr: OME-NGFF 0.5; .h5, .npy)")
+    verb.add_argument(
+        "out", type=volume, metavar="OUT", help="prediction to make (.zarr: OME-NGFF 0.5, .zarr@ngff0.4; .h5, .npy)"
+    )
     verb.add_argument("--model", type=Path, required=True, metavar="FILE", help="model file of a training")
     verb.add_argument("--manifest", type=Path, metavar="FILE", help="manifest (JSON); default: OUT.json")
     verb.add_argument(

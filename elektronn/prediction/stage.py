@@ -90,7 +90,12 @@ def predict(
             size = geometry.dense(source.volume.size)
         said = _attributes(source, trained, result)
         engine = Engine(network, device, result.kind)
-        place = {"voxel_nm": source.volume.voxel_nm, "offset_vox": geometry.offset, "attributes": said}
+        place = {
+            "voxel_nm": source.volume.voxel_nm,
+            "offset_vox": geometry.offset,
+            "origin_nm": source.volume.position_nm(geometry.offset),
+            "attributes": said,
+        }
         with create_result(source, out, result.shape(size), result.dtype, **place) as sink:
             witness = _Witness(network, source, result, size, settings.certificate)
             tiles = _tiles(network, size, settings)
