@@ -20,10 +20,10 @@ import numpy as np
 from elektronn.errors import DataError
 from elektronn.volumes.address import Address
 from elektronn.volumes.stored import Array, Facts, Stored, key_of, reading
-from elektronn.volumes.tiff_facts import facts_of
+from elektronn.volumes.tiff_facts import axes_of, facts_of
 
 if TYPE_CHECKING:
-    from tifffile import TiffPageSeries
+    from tifffile import TiffFile, TiffPageSeries
 
 _Region = tuple[slice | int, ...]
 
@@ -43,13 +43,15 @@ def open_tiff(address: Address) -> Iterator[tuple[Stored, Facts]]:
             raise DataError(f"{address.path}: a stack of files has no key '{address.key}'; leave the key out")
         yield _stack(address)
         return
-    with _series(address) as series:
-        yield _Image(address, _array(address, series)), facts_of(series)
+    with _series(address) as (file, series):
+        with reading(address, TypeError, AttributeError):
+            facts = facts_of(file, series)
+        yield _Image(address, _array(address, file, series)), facts
 
 
 @contextmanager
-def _series(address: Address) -> Iterator[TiffPageSeries]:
-    """The image that is meant, of an open file."""
+def _series(address: Address) -> Iterator[tuple[TiffFile, TiffPageSeries]]:
+    """An open file, and the image of it that is meant."""
     from tifffile import TiffFile, TiffFileError
 
     damage = (TiffFileError, struct.error, TypeError, IndexError)
@@ -61,7 +63,7 @@ def _series(address: Address) -> Iterator[TiffPageSeries]:
                 found = file.series
                 complaints.check()
                 chosen = found[int(key_of(address, [str(i) for i in range(len(found))]))]
-            yield chosen
+            yield file, chosen
 
 
 class _Complaints(logging.Handler):
@@ -91,13 +93,14 @@ class _Complaints(logging.Handler):
         logging.getLogger("tifffile").removeHandler(self)
 
 
-def _array(address: Address, series: TiffPageSeries) -> Stored:
+def _array(address: Address, file: TiffFile, series: TiffPageSeries) -> Stored:
     """The image, mapped into memory where it lies in one piece, else a zarr array over its strips or tiles."""
     import zarr
 
+    own = series.keyframe.parent is file and not series.is_multifile
     with reading(address):
-        if series.dataoffset is not None and not series.is_multifile and series.transform is None:
-            dtype = np.dtype(series.dtype).newbyteorder(series.keyframe.parent.byteorder)
+        if own and series.dataoffset is not None and series.transform is None:
+            dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
             return np.memmap(address.path, dtype, "r", series.dataoffset, series.shape)
         array: Stored = zarr.open_array(series.aszarr(level=0), mode="r")
         return array
@@ -153,29 +156,29 @@ class _Stack:
 
     def _read(self, file: Path, index: _Region) -> Array:
         address = replace(self.address, path=file)
-        with _series(address) as series:
+        with _series(address) as (opened, series):
             if series.shape != self.section or series.dtype != self.dtype:
                 raise DataError(
                     f"{file}: section is {series.shape} {series.dtype}, the first of the stack ({self.files[0].name}) "
                     f"is {self.section} {self.dtype}; make them alike, or name the files of one stack only"
                 )
-            return _Image(address, _array(address, series))[index]
+            return _Image(address, _array(address, opened, series))[index]
 
 
 def _stack(address: Address) -> tuple[Stored, Facts]:
-    """The sections of a folder, and what the first of them says."""
+    """The sections of a folder, with the axes of the first of them."""
     files = address.files
     _check_numbers(address, files)
     first = replace(address, path=files[0])
-    with _series(first) as series:
-        facts = facts_of(series)
-        if "z" in facts["axes"] or "t" in facts["axes"]:
+    with _series(first) as (opened, series):
+        axes = axes_of(series.axes)
+        if "z" in axes or "t" in axes:
             raise DataError(
                 f"{files[0]}: holds {series.shape[0]} sections, and in a stack of files each holds one; name one file"
             )
-        chunks = getattr(_array(first, series), "chunks", None)
+        chunks = getattr(_array(first, opened, series), "chunks", None)
         stack = _Stack(address, files, series.shape, series.dtype, chunks)
-    return stack, {"axes": "z" + facts["axes"]}
+    return stack, {"axes": "z" + axes}
 
 
 def _check_numbers(address: Address, files: Sequence[Path]) -> None:

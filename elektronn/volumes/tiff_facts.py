@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from elektronn.volumes.stored import Facts
 
 if TYPE_CHECKING:
-    from tifffile import TiffPageSeries
+    from tifffile import TiffFile, TiffPageSeries
 
 NANOMETRES = {
     "pm": 1e-3,
@@ -30,9 +30,9 @@ NANOMETRES = {
 _LETTERS = {"X": "x", "Y": "y", "Z": "z", "C": "c", "S": "c", "T": "t"}
 
 
-def facts_of(series: TiffPageSeries) -> Facts:
-    """``axes`` (letters; ``t`` for time) and, where all three are known, ``voxel_nm`` (zyx)."""
-    found = _imagej(series) or _ome(series)
+def facts_of(file: TiffFile, series: TiffPageSeries) -> Facts:
+    """``axes`` (letters; ``t`` for time) and, where all three are known, ``voxel_nm`` (zyx) of an image of a file."""
+    found = _imagej(file, series) or _ome(file, series)
     voxel = {"voxel_nm": found} if found and all(0 < n < math.inf for n in found) else {}
     return {"axes": axes_of(series.axes), **voxel}
 
@@ -48,8 +48,8 @@ def axes_of(axes: str) -> str:
     return "".join(_LETTERS.get(axis) or (free.pop() if free else "t") for axis in reversed(axes))[::-1]
 
 
-def _imagej(series: TiffPageSeries) -> tuple[float, ...] | None:
-    said = series.keyframe.parent.imagej_metadata or {}
+def _imagej(file: TiffFile, series: TiffPageSeries) -> tuple[float, ...] | None:
+    said = file.imagej_metadata or {}
     unit = NANOMETRES.get(str(said.get("unit", "")).replace("\\u00B5", "µ"))
     if not unit or "spacing" not in said:
         return None
@@ -58,13 +58,13 @@ def _imagej(series: TiffPageSeries) -> tuple[float, ...] | None:
     return tuple(unit * n for n in (float(said["spacing"]), 1 / y if y else 0, 1 / x if x else 0))
 
 
-def _ome(series: TiffPageSeries) -> tuple[float, ...] | None:
+def _ome(file: TiffFile, series: TiffPageSeries) -> tuple[float, ...] | None:
     from tifffile import xml2dict
 
-    if not series.keyframe.parent.ome_metadata:
+    if not file.ome_metadata:
         return None
-    images: Any = xml2dict(series.keyframe.parent.ome_metadata)["OME"].get("Image", [])
+    images: Any = xml2dict(file.ome_metadata)["OME"].get("Image", [])
     images = images if isinstance(images, list) else [images]
-    said = images[min(series.keyframe.parent.series.index(series), len(images) - 1)].get("Pixels", {}) if images else {}
+    said = images[min(file.series.index(series), len(images) - 1)].get("Pixels", {}) if images else {}
     units = [NANOMETRES.get(said.get(f"PhysicalSize{letter}Unit", "µm"), 0.0) for letter in "ZYX"]
     return tuple(float(said.get(f"PhysicalSize{letter}", 0)) * unit for letter, unit in zip("ZYX", units))

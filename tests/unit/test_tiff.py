@@ -136,6 +136,28 @@ def test_finest_level_of_a_pyramid_is_read(tmp_path: Path) -> None:
     assert np.array_equal(load(Address(tmp_path / "a.ome.tif")), values)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_files_of_either_byte_order_read_the_same(tmp_path: Path, order: Any, compression: str | None) -> None:
+    values = VALUES.astype(np.uint16) * 300
+    tifffile.imwrite(tmp_path / "a.tif", values, byteorder=order, compression=compression, **GREY)
+    found = load(Address(tmp_path / "a.tif"))
+    assert np.array_equal(found, values)
+    assert found.dtype.isnative
+
+
+def test_ome_image_in_another_file_is_read_from_there(tmp_path: Path) -> None:
+    """The file that is named holds the metadata, and a section that is not part of the image."""
+    tifffile.imwrite(tmp_path / "b.ome.tif", VALUES[1], metadata={"axes": "YX"})
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as file:
+        said = file.ome_metadata or ""
+    uuid = said.split('UUID="')[1].split('"')[0]
+    said = said.replace(uuid, "urn:uuid:00000000-0000-0000-0000-000000000000", 1)
+    said = said.replace('PlaneCount="1"/>', f'PlaneCount="1"><UUID FileName="b.ome.tif">{uuid}</UUID></TiffData>')
+    tifffile.imwrite(tmp_path / "a.ome.tif", VALUES[0], description=said, metadata=None)
+    assert np.array_equal(load(Address(tmp_path / "a.ome.tif")), VALUES[1:2])
+
+
 def test_missing_part_of_an_ome_image_is_not_read_as_zeros(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", VALUES, metadata={"axes": "ZYX"})
     text = (
