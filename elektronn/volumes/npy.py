@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tokenize import TokenError
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def open_npy(address: Address) -> Iterator[tuple[Stored, Facts]]:
         raise DataError(
             f"{address.path}: an .npy file holds one array and has no key '{address.key}'; leave the key out"
         )
-    with reading(address):
+    with reading(address, SyntaxError, TokenError, TypeError, MemoryError):
         try:
             array = np.lib.format.open_memmap(address.path, mode="r")
         except ValueError as error:

@@ -129,7 +129,7 @@ CURES = (
 @contextmanager
 def reading(address: Address, *more: type[Exception]) -> Iterator[None]:
     """Turn what the storage libraries raise on damaged files (``more`` as well) into a DataError with a cure."""
-    expected: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError, KeyError, EOFError, *more)
+    expected: tuple[type[Exception], ...] = (OSError, RuntimeError, SystemError, ValueError, KeyError, EOFError, *more)
     try:
         yield
     except expected as error:

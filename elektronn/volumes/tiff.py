@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
 _Region = tuple[slice | int, ...]
+DAMAGE = (ArithmeticError, AttributeError, IndexError, LZMAError, MemoryError, TypeError, struct.error, zlib.error)
+"""What damaged tags and strips also lead to."""
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def open_tiff(address: Address) -> Iterator[tuple[Stored, Facts]]:
         yield _stack(address)
         return
     with _series(address) as (file, series):
-        with reading(address, TypeError, AttributeError):
+        with reading(address, *DAMAGE):
             facts = facts_of(file, series)
         yield _Image(address, _array(address, file, series)), facts
 
@@ -54,12 +56,11 @@ def _series(address: Address) -> Iterator[tuple[TiffFile, TiffPageSeries]]:
     """An open file, and the image of it that is meant."""
     from tifffile import TiffFile, TiffFileError
 
-    damage = (TiffFileError, struct.error, TypeError, IndexError)
     with _Complaints() as complaints:
-        with reading(address, *damage):
+        with reading(address, TiffFileError, *DAMAGE):
             file = TiffFile(address.path)
         with file:
-            with reading(address, *damage):
+            with reading(address, TiffFileError, *DAMAGE):
                 found = file.series
                 complaints.check()
                 chosen = found[int(key_of(address, [str(i) for i in range(len(found))]))]
@@ -98,7 +99,7 @@ def _array(address: Address, file: TiffFile, series: TiffPageSeries) -> Stored:
     import zarr
 
     own = series.keyframe.parent is file and not series.is_multifile
-    with reading(address):
+    with reading(address, *DAMAGE):
         if own and series.dataoffset is not None and series.transform is None:
             dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
             return np.memmap(address.path, dtype, "r", series.dataoffset, series.shape)
@@ -128,7 +129,7 @@ class _Image:
     def __getitem__(self, index: _Region) -> Array:
         from tifffile import TiffFileError
 
-        with reading(self.address, TiffFileError, zlib.error, LZMAError, struct.error):
+        with reading(self.address, TiffFileError, *DAMAGE):
             return np.asarray(self.stored[index])
 
 

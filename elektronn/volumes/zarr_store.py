@@ -13,7 +13,7 @@ from elektronn.volumes.address import Address
 from elektronn.volumes.ngff import level_facts, levels, multiscale, ngff
 from elektronn.volumes.stored import Array, Facts, Plan, Stored, key_of, reading
 
-DAMAGE = (TypeError, AttributeError, IndexError)
+DAMAGE = (ArithmeticError, AttributeError, IndexError, MemoryError, TypeError)
 """What damaged metadata also leads to."""
 
 

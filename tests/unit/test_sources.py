@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -393,6 +394,22 @@ def test_damage_in_the_middle_of_the_values_is_told_with_file_and_cure(tmp_path:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=rf"{tmp_path}/.*: .*copy"):
         load(parse_address(address))
+
+
+@each
+def test_wrong_bytes_in_the_head_lead_to_no_other_failure(tmp_path: Path, name: str) -> None:
+    address = make(tmp_path, SOURCES[name], (coded() % 251).astype(np.uint8), "zyx")
+    files = sorted(file for file in tmp_path.rglob("*") if file.is_file())
+    random = np.random.default_rng(7)
+    for _ in range(20):
+        path = files[random.integers(len(files))]
+        content = path.read_bytes()
+        wrong = bytearray(content)
+        wrong[random.integers(min(len(wrong), 600))] = random.choice([0, 255, ord("9"), random.integers(256)])
+        path.write_bytes(wrong)
+        with suppress(DataError):
+            load(parse_address(address))
+        path.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["hdf5", "npy", "ome", "pages", "sections"])
