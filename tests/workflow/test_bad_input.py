@@ -169,7 +169,10 @@ SETTINGS = (
     Case("patch-below-field-of-view", edit("13, 13", "7, 7"), CONFIG, f"{TINY}: network: … valid sizes are 9, 11, 13"),
     Case("even-field-of-view", edit("1, 4, 4", "1, 3, 3"), TRAIN, f"{TINY}: network: … even along y, x … by one"),
     Case("unknown-axes", nothing, PREDICT.replace(":raw", ":raw@zyy"), "IMAGE: axes 'zyy': write an order of z, y, x"),
-    Case("unknown-ending", nothing, PREDICT.replace("a.zarr", "a.tif"), "OUT: … a.tif … file ending .h5"),
+    Case("unknown-ending", nothing, PREDICT.replace("a.zarr", "a.png"), "OUT: … a.png … file ending .h5"),
+    Case(
+        "output-is-tiff", nothing, PREDICT.replace("a.zarr", "a.tif"), "a.tif: TIFF files are read only; name an output"
+    ),
     Case(
         "output-is-the-ids",
         nothing,
