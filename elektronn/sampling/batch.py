@@ -219,7 +219,11 @@ class Sampler:
             self._at_outputs(cube.weights, cube.origin, place, weights)
 
     def place(self, cube: Cube, random: np.random.Generator) -> Place:
-        """The spatial components, then a random place where everything fits."""
+        """Draw the spatial components, then a place where everything they ask for is there.
+
+        Raises:
+            GeometryError: a warp fits nowhere and says ``too_large: error``.
+        """
         parts = self.chain.parts(random)
         where = random.random(3)
         for map, outcome in self.chain.maps(parts):

@@ -102,7 +102,12 @@ class Distortion:
         )
 
     def required(self) -> Size:
-        """Size of the cut-out that ELEKTRONN 1 took before it warped: the corners of the patch decide."""
+        """Size of the cut-out that ELEKTRONN 1 took before it warped: the corners of the patch decide.
+
+        Example:
+            >>> Distortion(Size(7, 127, 127), twist=15.0).required()
+            Size(z=7, y=157, x=157)
+        """
         half = _half(self.patch)
         corners = np.array(list(product(*((-extent, extent) for extent in half)))).T
         at = self.source(corners, half) + half[:, None]

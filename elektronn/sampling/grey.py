@@ -87,7 +87,14 @@ class Grey(OfChannels):
 
 @dataclass(frozen=True)
 class Curve:
-    """``clip(a·v + b, 0, 1) ** g``; a :class:`Change`."""
+    """``clip(a·v + b, 0, 1) ** g``; a :class:`Change`.
+
+    Example:
+        >>> image = np.array([[[0.0, 0.25, 0.5, 1.0]]], np.float32)
+        >>> Curve(1.0, 0.0, 2.0).apply(image)
+        >>> image
+        array([[[0.    , 0.0625, 0.25  , 1.    ]]], dtype=float32)
+    """
 
     a: float
     b: float

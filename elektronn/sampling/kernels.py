@@ -82,17 +82,27 @@ def _spline(t):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
-def _ripple_controls(controls, spacing, z, y, out):  # type: ignore[no-untyped-def]
-    """Control points ``(3, gx)`` of one row of the patch, from those of the grid ``(3, gz, gy, gx)``."""
-    i, j = z // spacing[0], y // spacing[1]
-    across, down = _spline(z / spacing[0] - i), _spline(y / spacing[1] - j)
+def _ripple_section(controls, step, z, out):  # type: ignore[no-untyped-def]
+    """Control points ``(3, gy, gx)`` of one section of the patch, from those of the grid ``(3, gz, gy, gx)``."""
+    cell = z // step
+    weights = _spline(z / step - cell)
     out[:] = 0
-    for a in range(4):
-        for b in range(4):
-            weight = across[a] * down[b]
-            for axis in range(3):
-                for k in range(out.shape[1]):
-                    out[axis, k] += weight * controls[axis, i + a, j + b, k]
+    for axis in range(3):
+        for a in range(4):
+            for j in range(out.shape[1]):
+                for k in range(out.shape[2]):
+                    out[axis, j, k] += weights[a] * controls[axis, cell + a, j, k]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
+def _ripple_line(section, step, y, out):  # type: ignore[no-untyped-def]
+    """Control points ``(3, gx)`` of one row of the patch, from those of its section."""
+    cell = y // step
+    p, q, r, s = _spline(y / step - cell)
+    for axis in range(3):
+        near = section[axis, cell : cell + 4]
+        for k in range(out.shape[1]):
+            out[axis, k] = p * near[0, k] + q * near[1, k] + r * near[2, k] + s * near[3, k]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
@@ -250,14 +260,17 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
     ramp, fz, fy, fx, line = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
     # the voxels that fill up the last vector are the last one again
     ramp[:] = np.minimum(np.arange(wide), columns - 1)
-    row = np.empty((3, controls.shape[3]))
+    section, row = np.empty((3, controls.shape[2], controls.shape[3])), np.empty((3, controls.shape[3]))
+    is_rippled = controls.shape[3] > 0
     all_words, all_values, bits = words.reshape(-1), values.reshape(-1), low.view(np.int32)
     scale, a, b, g = np.float32(curve[0]), np.float32(curve[1]), np.float32(curve[2]), np.float32(curve[3])
     for z in range(depth):
         slope = _slope(matrix, shifts, z)
+        if is_rippled:
+            _ripple_section(controls, spacing[0], z, section)
         for y in range(rows):
-            if controls.shape[3]:
-                _ripple_controls(controls, spacing, z, y, row)
+            if is_rippled:
+                _ripple_line(section, spacing[1], y, row)
                 _ripple_row(row, spacing[2], ramp, ripple[:, :columns])
             start = _start(matrix, shifts, z, y)
             _coordinates_row(ramp, start, slope, ripple, last, (plane, pitch), offsets, fz, fy, fx)
@@ -275,7 +288,7 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
-def _row_places(m, shifts, controls, spacing, z, y, first, step, row, out):  # type: ignore[no-untyped-def]
+def _row_places(m, shifts, section, spacing, z, y, first, step, row, out):  # type: ignore[no-untyped-def]
     """Where the voxels ``first + k·step`` of one row of the patch come from; ``out``: ``(3, count)`` float64."""
     h0, h1 = m[0, 0] * z + m[0, 1] * y + m[0, 3], m[1, 0] * z + m[1, 1] * y + m[1, 3]
     h2, h3 = m[2, 0] * z + m[2, 1] * y + m[2, 3], m[3, 0] * z + m[3, 1] * y + m[3, 3]
@@ -286,8 +299,8 @@ def _row_places(m, shifts, controls, spacing, z, y, first, step, row, out):  # t
         out[0, k] = (m[0, 2] * x + h0) * w
         out[1, k] = (m[1, 2] * x + h1) * w + move_y
         out[2, k] = (m[2, 2] * x + h2) * w + move_x
-    if controls.shape[3]:
-        _ripple_controls(controls, spacing, z, y, row)
+    if section.shape[2]:
+        _ripple_line(section, spacing[1], y, row)
         for k in range(out.shape[1]):
             x = first + k * step
             cell = x // spacing[2]
@@ -302,10 +315,14 @@ def nearest(source, matrix, shifts, controls, spacing, start, stride, out):  # t
     """The nearest voxels of ``source`` at the patch voxels ``start + i·stride`` only; halves go up."""
     top, left, right = source.shape[0] - 1, source.shape[1] - 1, source.shape[2] - 1
     places, row = np.empty((3, out.shape[2])), np.empty((3, controls.shape[3]))
+    section = np.empty((3, controls.shape[2], controls.shape[3]))
     for i in range(out.shape[0]):
+        z = start[0] + i * stride[0]
+        if controls.shape[3]:
+            _ripple_section(controls, spacing[0], z, section)
         for j in range(out.shape[1]):
-            z, y = start[0] + i * stride[0], start[1] + j * stride[1]
-            _row_places(matrix, shifts, controls, spacing, z, y, start[2], stride[2], row, places)
+            y = start[1] + j * stride[1]
+            _row_places(matrix, shifts, section, spacing, z, y, start[2], stride[2], row, places)
             for k in range(out.shape[2]):
                 p = min(max(np.int64(places[0, k] + 0.5), 0), top)
                 q = min(max(np.int64(places[1, k] + 0.5), 0), left)
@@ -318,10 +335,14 @@ def linear(source, matrix, shifts, controls, spacing, start, stride, out):  # ty
     """As :func:`nearest`, but trilinear; a neighbour without weight (below a millionth) does not count, even if NaN."""
     top, left, right = source.shape[0] - 1, source.shape[1] - 1, source.shape[2] - 1
     places, row = np.empty((3, out.shape[2])), np.empty((3, controls.shape[3]))
+    section = np.empty((3, controls.shape[2], controls.shape[3]))
     for i in range(out.shape[0]):
+        z = start[0] + i * stride[0]
+        if controls.shape[3]:
+            _ripple_section(controls, spacing[0], z, section)
         for j in range(out.shape[1]):
-            z, y = start[0] + i * stride[0], start[1] + j * stride[1]
-            _row_places(matrix, shifts, controls, spacing, z, y, start[2], stride[2], row, places)
+            y = start[1] + j * stride[1]
+            _row_places(matrix, shifts, section, spacing, z, y, start[2], stride[2], row, places)
             for k in range(out.shape[2]):
                 u = min(max(places[0, k], 0.0), top)
                 v = min(max(places[1, k], 0.0), left)

@@ -53,7 +53,12 @@ class Ripple:
 
 
 def points(patch: Size, spacing: Size) -> Size:
-    """Control points per axis that cover a patch."""
+    """Control points per axis that cover a patch.
+
+    Example:
+        >>> points(Size(7, 127, 127), Size(8, 32, 32))
+        Size(z=4, y=7, x=7)
+    """
     return Size(*((n - 1) // step + 4 for n, step in zip(patch, spacing)))
 
 
@@ -135,6 +140,10 @@ class Map:
 
         Exact for projective maps, where corners map to corners, and for bent ones, of which every voxel is looked at;
         a ripple widens it by its extremes.
+
+        Example:
+            >>> Map().moved((2, 10, 20)).extent(Size(0, 0, 0), Size(4, 8, 8), None)
+            (array([ 2., 10., 20.]), array([ 6., 18., 28.]))
         """
         if self.bend is not None:
             axes = [np.arange(a, b + 1) for a, b in zip(first, last)]
