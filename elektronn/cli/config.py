@@ -81,7 +81,7 @@ def _upgrade(given: argparse.Namespace) -> None:
     if given.file is None:
         raise ConfigError("upgrade needs a config of ELEKTRONN 1; write elektronn config upgrade FILE.py > params.yaml")
     config = find_config(given.file)
-    old, new, _ = upgraded(config, Path.cwd(), trust=given.trust)
+    old, new, _ = upgraded(config, Path.cwd(), trust=given.trust, without_data=True)
     for text in old.warnings:
         print(f"elektronn config: {text}", file=sys.stderr)
     print(as_yaml(new, config), end="")

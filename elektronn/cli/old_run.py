@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from elektronn.config.load import resolve
 from elektronn.config.tree import Params
@@ -13,6 +13,7 @@ from elektronn.errors import ConfigError, DataError, ElektronnError, at
 from elektronn.legacy.config_file import OldConfig, read_config
 from elektronn.legacy.upgrade import Upgraded, upgrade
 from elektronn.legacy.upgrade_data import Looks
+from elektronn.registry import load_object
 from elektronn.volumes.address import parse_address
 from elektronn.volumes.arrays import load_raw, open_volume
 
@@ -42,13 +43,16 @@ def find_config(given: Path) -> Path:
     )
 
 
-def upgraded(config: Path, base: Path, *, trust: bool = False) -> tuple[OldConfig, Upgraded, Params]:
+def upgraded(
+    config: Path, base: Path, *, trust: bool = False, without_data: bool = False
+) -> tuple[OldConfig, Upgraded, Params]:
     """A config read, upgraded and checked as settings of ours.
 
     Args:
         config: the file.
         base: folder that relative paths in it start from.
         trust: run the config instead of reading it.
+        without_data: go on where the data are not here, and guess what only they can tell.
 
     Raises:
         DataError: the file, or labels that must be counted, cannot be read.
@@ -56,8 +60,23 @@ def upgraded(config: Path, base: Path, *, trust: bool = False) -> tuple[OldConfi
     """
     old = read_config(config, trust=trust)
     with at(str(config)):
-        new = upgrade(old, Looks(base, _number_of_axes, _count_classes, _ask_outputs))
+        looks = Looks(base, _number_of_axes, _count_classes, _ask_outputs)
+        if without_data:
+            looks = Looks(base, _number_of_axes, _or_none(_count_classes), _or_none(_ask_outputs))
+        new = upgrade(old, looks)
         return old, new, resolve(new.params)
+
+
+T = TypeVar("T")
+
+
+def _or_none(look: Callable[[T], int]) -> Callable[[T], int | None]:
+    def looked(at: T) -> int | None:
+        with suppress(DataError):
+            return look(at)
+        return None
+
+    return looked
 
 
 def _number_of_axes(path: Path, key: str) -> int | None:
@@ -85,7 +104,12 @@ def _ask_outputs(source: dict[str, Any]) -> int:
     from elektronn.sampling.user_data import open_user_data
     from elektronn.settings import parse
 
-    data = open_user_data(parse(DataSettings, source, "data"))
+    said = parse(DataSettings, source, "data")
+    # a number that the class itself has needs no data
+    own = getattr(load_object(said.name, "data class"), "n_lab", None)
+    if isinstance(own, int):
+        return own
+    data = open_user_data(said)
     if not hasattr(data, "n_lab"):
         raise ConfigError(f"n_lab: None, and data class '{source['name']}' has no attribute n_lab; write the number")
     return int(data.n_lab)

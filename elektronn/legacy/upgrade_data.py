@@ -21,14 +21,14 @@ class Looks:
     Attributes:
         base: folder that relative paths start from.
         image_axes: number of axes of a data set, or None where it cannot be looked at.
-        classes: number of classes in labels: the largest of all plus one.
-        outputs: number of classes that a data class tells.
+        classes: number of classes in labels: the largest of all plus one; None where they cannot be looked at.
+        outputs: number of classes that a data class tells; None ditto.
     """
 
     base: Path
     image_axes: Callable[[Path, str], int | None]
-    classes: Callable[[Sequence[tuple[Path, str]]], int]
-    outputs: Callable[[Section], int]
+    classes: Callable[[Sequence[tuple[Path, str]]], int | None]
+    outputs: Callable[[Section], int | None]
 
     def path(self, text: str) -> Path:
         """A path of the config, from the folder where the command was given."""
@@ -61,7 +61,7 @@ def data_of(said: Mapping[str, Any], look: Looks, say: Say) -> Data:
     sampling: Section = {"batch_size": said["batch_size"], "workers": _workers(said)}
     if said["data_class_name"] is not None:
         source = _source(said, look)
-        classes = look.outputs(source) if said["n_lab"] is None else int(said["n_lab"])
+        classes = _classes(said, lambda: look.outputs(source), say)
         return Data([], sampling | {"augment": []}, source, classes)
     names = _names(said)
     if not names:
@@ -75,11 +75,21 @@ def data_of(said: Mapping[str, Any], look: Looks, say: Say) -> Data:
     if said["cube_prios"] is not None:
         weights = zip(names, said["cube_prios"])
         sampling["weights"] = {n: float(w) for i, (n, w) in enumerate(weights) if i not in said["valid_cubes"]}
-    classes = look.classes(labels) if said["n_lab"] is None else int(said["n_lab"])
+    classes = _classes(said, lambda: look.classes(labels), say)
     sampling["augment"] = _augment(said, say)
     sampling |= _options(said, say)
     say("volumes", "files are named in full; labels are registered by their centres, as before")
     return Data(volumes, sampling, {}, classes)
+
+
+def _classes(said: Mapping[str, Any], count: Callable[[], int | None], say: Say) -> int:
+    """Number of outputs; counted in the data where the config does not say it."""
+    if said["n_lab"] is not None:
+        return int(said["n_lab"])
+    found = count()
+    if found is None:
+        say("network.classes", "n_lab None counts the classes in the labels, which cannot be read here: 2 is a guess")
+    return found or 2
 
 
 def _workers(said: Mapping[str, Any]) -> int:

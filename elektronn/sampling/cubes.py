@@ -17,7 +17,7 @@ from elektronn.sampling.extras import Lazy, load_info, load_weights, weights_of_
 from elektronn.sampling.lazy import LazyVolume
 from elektronn.sampling.sections import fitted, section_labels
 from elektronn.volumes.address import Address, parse_address
-from elektronn.volumes.arrays import load, load_raw, open_volume
+from elektronn.volumes.arrays import load, load_labels, load_raw, open_volume
 from elektronn.volumes.downsample import downsample
 from elektronn.volumes.registration import centre
 
@@ -218,7 +218,8 @@ def _load(row: Labelled, wanted: Wanted, limit: int | None) -> Cube:
 
 
 def _in_memory(said: str, image: Address, labels: Address, wanted: Wanted) -> tuple[Image, NDArray[Any]]:
-    grey, classes = load(image, order="czyx"), load(labels)
+    grey = load(image, order="czyx")
+    classes = load_labels(labels, Size(*grey.shape[1:]))
     if wanted.settings.downsample == 1:
         return grey, classes
     if classes.dtype.kind not in "bui":

@@ -14,7 +14,7 @@ import torch
 
 from elektronn.axes import Size
 from elektronn.cli.old_run import upgraded
-from elektronn.errors import ConfigError
+from elektronn.errors import ConfigError, DataError
 from elektronn.geometry import Geometry
 from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings
@@ -196,6 +196,16 @@ def without_standard(nodes: Any) -> Any:
 def test_M066_the_number_of_classes_is_counted_without_the_ignored(world: Path) -> None:
     _, experiment = read(world, n_lab="n_lab = None")
     assert experiment.network.classes == 3
+
+
+def test_M066_where_the_labels_are_not_here_training_asks_for_them_and_an_upgrade_guesses(world: Path) -> None:
+    (world / "config.py").write_text(f"{CONFIG}\nn_lab = None\n")
+    (world / "c.h5").unlink()
+    with pytest.raises(DataError, match="n_lab: None asks for the number of classes in the labels"):
+        upgraded(world / "config.py", world)
+    _, new, params = upgraded(world / "config.py", world, without_data=True)
+    assert params.experiments[new.name].network.classes == 2
+    assert any("2 is a guess" in text for _, text in new.notes)
 
 
 @pytest.mark.parametrize(("given", "workers"), [("False", 0), ("True", 2), ("1", 2), ("3", 3)])

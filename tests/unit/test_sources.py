@@ -22,7 +22,7 @@ from elektronn.axes import Box, Size
 from elektronn.cli.volume import describe
 from elektronn.errors import ConfigError, DataError
 from elektronn.network.build import build
-from elektronn.network.document import NetworkSettings, chain
+from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.weights import save_model
 from elektronn.prediction.settings import PredictSettings
 from elektronn.prediction.stage import predict
