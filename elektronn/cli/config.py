@@ -49,14 +49,11 @@ def run(given: argparse.Namespace) -> None:
         print(yaml.safe_dump(plain(params), sort_keys=False, allow_unicode=True), end="")
         return
     if given.what == "geometry":
-        from rich.console import Console
+        from elektronn.cli.geometry_table import print_geometry, wide
 
-        from elektronn.cli.geometry_table import print_geometry
-
-        # a cut table is worse than a long line
-        console = Console(highlight=False, width=max(Console().width, 120))
+        console = wide()
         for name, experiment in params.experiments.items():
-            print_geometry(name, experiment, console)
+            print_geometry(name, experiment.network, console)
         return
     if given.what == "schedule":
         from elektronn.report.learning import draw_schedule

@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> None:
     """Train."""
+    from elektronn.cli.geometry_table import print_geometry, wide
     from elektronn.cli.old_run import find_config, upgraded
     from elektronn.cli.train import carry_out, finish, table_volumes
     from elektronn.network.device import choose_device
@@ -87,6 +88,7 @@ def run(given: argparse.Namespace) -> None:
         outputs,
         display,
         start=_start(new.start, old.options) if new.start is not None else None,
+        fitted=lambda document: print_geometry(new.name, experiment.network, wide(stderr=True), document),
         ready=lambda fingerprint: _claim(new, config, fingerprint, display),
         status=new.status,
     )

@@ -17,6 +17,7 @@ from elektronn.volumes.address import Address
 
 if TYPE_CHECKING:
     from elektronn.config.tree import Experiment, Params
+    from elektronn.network.document import Document
     from elektronn.training.control import Event, Mailbox, Preview
     from elektronn.training.stage import Outputs, Start
 
@@ -79,9 +80,17 @@ def carry_out(
     *,
     start: Start | None = None,
     ready: Callable[[str], None] = lambda fingerprint: None,
+    fitted: Callable[[Document], None] = lambda document: None,
     status: bool = True,
 ) -> None:
-    """Train with a progress bar; SIGINT and SIGTERM save and stop."""
+    """Train with a progress bar; SIGINT and SIGTERM save and stop.
+
+    Args:
+        experiment, rows, outputs, start, ready: see :func:`elektronn.training.stage.train`.
+        display: progress and lines.
+        fitted: is told of the network before anything is written.
+        status: whether rows of the history are printed.
+    """
     from elektronn.training.control import Mailbox
     from elektronn.training.stage import train
 
@@ -98,7 +107,7 @@ def carry_out(
             start=start,
             ready=ready,
             mailbox=mailbox,
-            listen=_Listener(display, outputs.state, experiment.training.steps, status),
+            listen=_Listener(display, outputs.state, experiment.training.steps, status, fitted),
         )
 
 
@@ -167,8 +176,10 @@ class _signals:  # noqa: N801 - reads as a block
 class _Listener:
     """Shows what a training says."""
 
-    def __init__(self, display: Display, state: Path, steps: int, status: bool) -> None:
-        self.display, self.state, self.steps, self.status = display, state, steps, status
+    def __init__(
+        self, display: Display, state: Path, steps: int, status: bool, fitted: Callable[[Document], None]
+    ) -> None:
+        self.display, self.state, self.steps, self.status, self.fitted = display, state, steps, status, fitted
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -182,6 +193,8 @@ class _Listener:
                     else "from the start"
                 )
                 self.display.line(f"{event.parameters} parameters on {event.device}, {event.steps} steps, {origin}")
+            case control.Fitted():
+                self.fitted(event.document)
             case control.Stepped():
                 note = f"loss {event.loss:.4f}  {event.steps_per_s:.1f} it/s  data wait {event.data_wait:.0%}"
                 self.display.advance(event.step, self.steps, note)

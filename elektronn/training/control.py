@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from elektronn.network.document import Document
 from elektronn.training.schedules import Value
 from elektronn.training.settings import Optimiser, Schedule
 
@@ -71,6 +72,17 @@ class Mailbox:
         while self._letters:
             taken.append(self._letters.popleft())
         return taken
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Data, settings and network fit each other; nothing is written yet.
+
+    Attributes:
+        document: of the network.
+    """
+
+    document: Document
 
 
 @dataclass(frozen=True)
@@ -138,5 +150,5 @@ class Noted:
     text: str
 
 
-Event = Noted | Started | Stepped | Row | Preview | Saved | Warned
+Event = Noted | Fitted | Started | Stepped | Row | Preview | Saved | Warned
 Listener = Callable[[Event], None]

@@ -24,7 +24,7 @@ from elektronn.sampling.cubes import Labelled
 from elektronn.sampling.data import DataSettings
 from elektronn.settings import plain
 from elektronn.training.checkpoint import Backups, locked
-from elektronn.training.control import Listener, Mailbox, Noted
+from elektronn.training.control import Fitted, Listener, Mailbox, Noted
 from elektronn.training.history import as_csv
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.trainer import Task, Trainer
@@ -103,6 +103,7 @@ def train(
         world = of_volumes(train, valid, network, sampling, training)
     else:
         world = of_class(data, network, sampling, training)
+    listen(Fitted(world.document))
     made_from = _fingerprint(world, network, sampling, training, start)
     ready(made_from)
     prepare(outputs.model, outputs.history, outputs.card)
