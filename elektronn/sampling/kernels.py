@@ -85,13 +85,13 @@ def _spline(t):  # type: ignore[no-untyped-def]
 def _ripple_section(controls, step, z, out):  # type: ignore[no-untyped-def]
     """Control points ``(3, gy, gx)`` of one section of the patch, from those of the grid ``(3, gz, gy, gx)``."""
     cell = z // step
-    weights = _spline(z / step - cell)
-    out[:] = 0
+    p, q, r, s = _spline(z / step - cell)
     for axis in range(3):
-        for a in range(4):
-            for j in range(out.shape[1]):
-                for k in range(out.shape[2]):
-                    out[axis, j, k] += weights[a] * controls[axis, cell + a, j, k]
+        for j in range(out.shape[1]):
+            for k in range(out.shape[2]):
+                near, far = controls[axis, cell, j, k], controls[axis, cell + 3, j, k]
+                middle = q * controls[axis, cell + 1, j, k] + r * controls[axis, cell + 2, j, k]
+                out[axis, j, k] = p * near + middle + s * far
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
@@ -100,24 +100,24 @@ def _ripple_line(section, step, y, out):  # type: ignore[no-untyped-def]
     cell = y // step
     p, q, r, s = _spline(y / step - cell)
     for axis in range(3):
-        near = section[axis, cell : cell + 4]
         for k in range(out.shape[1]):
-            out[axis, k] = p * near[0, k] + q * near[1, k] + r * near[2, k] + s * near[3, k]
+            middle = q * section[axis, cell + 1, k] + r * section[axis, cell + 2, k]
+            out[axis, k] = p * section[axis, cell, k] + middle + s * section[axis, cell + 3, k]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
-def _ripple_row(row, step, ramp, out):  # type: ignore[no-untyped-def]
-    """Displacements ``(3, columns)`` along one row, whose control points are ``row``: a cubic between two of them."""
+def _ripple_row(row, step, ramp, columns, out):  # type: ignore[no-untyped-def]
+    """Displacements along one row, whose control points are ``row`` (3, gx): a cubic between two of them."""
     scale = np.float32(1) / np.float32(step)
     for axis in range(3):
         for k in range(row.shape[1] - 3):
             p, q, r, s = row[axis, k], row[axis, k + 1], row[axis, k + 2], row[axis, k + 3]
             c0, c1 = np.float32((p + 4 * q + r) / 6), np.float32((r - p) / 2)
             c2, c3 = np.float32((p - 2 * q + r) / 2), np.float32((s - p + 3 * (q - r)) / 6)
-            stretch = out[axis, k * step : (k + 1) * step]
-            for n in range(stretch.shape[0]):
+            start = k * step
+            for n in range(min(step, columns - start)):
                 t = ramp[n] * scale
-                stretch[n] = ((c3 * t + c2) * t + c1) * t + c0
+                out[axis, start + n] = ((c3 * t + c2) * t + c1) * t + c0
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=EXACT)
@@ -259,7 +259,8 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
     buffers, ripple = np.empty((5, wide), np.float32), np.zeros((3, wide), np.float32)
     ramp, fz, fy, fx, line = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
     # the voxels that fill up the last vector are the last one again
-    ramp[:] = np.minimum(np.arange(wide), columns - 1)
+    for x in range(wide):
+        ramp[x] = min(x, columns - 1)
     section, row = np.empty((3, controls.shape[2], controls.shape[3])), np.empty((3, controls.shape[3]))
     is_rippled = controls.shape[3] > 0
     all_words, all_values, bits = words.reshape(-1), values.reshape(-1), low.view(np.int32)
@@ -271,7 +272,7 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
         for y in range(rows):
             if is_rippled:
                 _ripple_line(section, spacing[1], y, row)
-                _ripple_row(row, spacing[2], ramp, ripple[:, :columns])
+                _ripple_row(row, spacing[2], ramp, columns, ripple)
             start = _start(matrix, shifts, z, y)
             _coordinates_row(ramp, start, slope, ripple, last, (plane, pitch), offsets, fz, fy, fx)
             if is_packed:
