@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from elektronn.artefacts import storage
-from elektronn.errors import BusyError, DataError
+from elektronn.errors import BusyError, DataError, StorageError
 from elektronn.network.weights import load_tensors, save_tensors
+from elektronn.sampling.batch import Batch
 
 NAMES = ("backup_a.safetensors", "backup_b.safetensors")
 
@@ -69,6 +70,17 @@ class Backups:
     def _newest(self) -> str | None:
         present = [path for path in (self.folder / name for name in NAMES) if path.exists()]
         return max(present, key=lambda path: path.stat().st_mtime_ns).name if present else None
+
+
+def keep_diverged(folder: Path, state: State, batch: Batch | None) -> Path:
+    """Write what a person needs to see why a training diverged; it is never resumed."""
+    path = folder / "diverged.safetensors"
+    tensors = dict(state.tensors)
+    if batch is not None:
+        tensors |= {"batch.image": torch.from_numpy(batch.image), "batch.labels": torch.from_numpy(batch.labels)}
+    with suppress(StorageError):  # the divergence is the news
+        save_tensors(path, tensors, state.facts)
+    return path
 
 
 @contextmanager

@@ -11,67 +11,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.network.document import Document
-from elektronn.training.schedules import Value
-from elektronn.training.settings import Optimiser, Schedule
+from elektronn.training.commands import Command as Command
+from elektronn.training.commands import SetOptimiser as SetOptimiser
+from elektronn.training.commands import SetValue as SetValue
+from elektronn.training.commands import Stop as Stop
 
 
 @dataclass(frozen=True)
-class Stop:
-    """Save a backup and leave the loop before the next step."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class SetValue:
-    """From the next step on a number is ``value``; its schedule goes on from there, in proportion.
+class Letter:
+    """A command on its way.
 
     Attributes:
-        name: as in ``training.schedules``, or ``rate``.
+        who: asked for it; answers go there.
+        text: what was typed.
+        known: the journal holds it already.
     """
 
-    name: str
-    value: Value
-
-    def __str__(self) -> str:
-        return f"{self.name} = {self.value}"
-
-
-@dataclass(frozen=True)
-class SetOptimiser:
-    """From the next step on another optimiser, or the same with other numbers, which end what was set by hand before.
-
-    Attributes:
-        settings: kind and numbers; a kind that was in use before finds its state again.
-        schedule: of the learning rate, from the start of the training; ``None``: the one in use.
-    """
-
-    settings: Optimiser
-    schedule: Schedule | None = None
-
-    def __str__(self) -> str:
-        return f"optimiser {self.settings}" + (f", schedule {self.schedule}" if self.schedule else "")
-
-
-Command = Stop | SetValue | SetOptimiser
+    command: Command
+    who: str = "program"
+    text: str = ""
+    known: bool = False
 
 
 @dataclass
 class Mailbox:
     """Commands for a trainer: anyone posts, the trainer drains once per step."""
 
-    _letters: deque[Command] = field(default_factory=deque)
+    _letters: deque[Letter] = field(default_factory=deque)
+    _planned: deque[tuple[int, Letter]] = field(default_factory=deque)
 
-    def post(self, command: Command) -> None:
+    def post(self, command: Command, who: str = "program", text: str = "") -> None:
         """Leave a command; safe from signal handlers and other threads."""
-        self._letters.append(command)
+        self._letters.append(Letter(command, who, text))
 
-    def drain(self) -> list[Command]:
-        """All commands so far, in order."""
+    def plan(self, letters: list[tuple[int, Letter]]) -> None:
+        """Hand these over before the updates of their steps, in this order."""
+        self._planned = deque(sorted(letters, key=lambda pair: pair[0]))
+
+    def drain(self, step: int) -> list[Letter]:
+        """All commands so far, in order; the trainer asks again until there are none.
+
+        Args:
+            step: updates made.
+        """
         taken = []
+        while self._planned and self._planned[0][0] <= step:
+            taken.append(self._planned.popleft()[1])
         while self._letters:
             taken.append(self._letters.popleft())
         return taken
+
+    def alarm(self, text: str) -> bool:
+        """Something needs a decision; whether a person is there who takes it at the next safe point."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -150,5 +142,85 @@ class Noted:
     text: str
 
 
-Event = Noted | Fitted | Started | Stepped | Row | Preview | Saved | Warned
+@dataclass(frozen=True)
+class Obeyed:
+    """A command was carried out before the update number ``step``."""
+
+    step: int
+    letter: Letter
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What somebody wanted to know."""
+
+    step: int
+    letter: Letter
+    text: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A command that cannot be carried out; nothing was changed."""
+
+    step: int
+    letter: Letter
+    reason: str
+
+
+@dataclass(frozen=True)
+class BatchPicture:
+    """The first example of a batch.
+
+    Attributes:
+        image, labels: ``(y, x)``: the section of the first outputs, and their labels with ``offset`` and ``stride`` (yx).
+        path: of the picture that is to be drawn.
+    """
+
+    image: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    offset: tuple[int, int]
+    stride: tuple[int, int]
+    path: Path
+
+
+@dataclass(frozen=True)
+class FilterPicture:
+    """Filters of a layer.
+
+    Attributes:
+        weights: ``(maps, features_in, kz, ky, kx)``.
+        path: of the picture that is to be drawn.
+    """
+
+    layer: str
+    weights: NDArray[np.float32]
+    path: Path
+
+
+Event = (
+    Noted
+    | Fitted
+    | Started
+    | Stepped
+    | Row
+    | Preview
+    | Saved
+    | Warned
+    | Obeyed
+    | Answered
+    | Refused
+    | BatchPicture
+    | FilterPicture
+)
 Listener = Callable[[Event], None]
+
+
+def both(first: Listener, second: Listener) -> Listener:
+    """A listener that tells two."""
+
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell

@@ -24,8 +24,11 @@ from elektronn.sampling.cubes import Labelled
 from elektronn.sampling.data import DataSettings
 from elektronn.settings import plain
 from elektronn.training.checkpoint import Backups, locked
-from elektronn.training.control import Fitted, Listener, Mailbox, Noted
+from elektronn.training.control import Fitted, Listener, Mailbox, Noted, Warned, both
 from elektronn.training.history import as_csv
+from elektronn.training.journal import FILE, Entry, Journal, entries
+from elektronn.training.journal import made_by as journal_of
+from elektronn.training.orders import Orders
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.trainer import Task, Trainer
 from elektronn.training.world import World, of_class, of_volumes
@@ -80,6 +83,8 @@ def train(
     ready: Callable[[str], None] = lambda fingerprint: None,
     mailbox: Mailbox | None = None,
     listen: Listener = lambda event: None,
+    replay: Path | None = None,
+    allow_python: bool = False,
 ) -> None:
     """Train a network; the outputs appear at the end, all whole. Killed at any moment, call it again.
 
@@ -92,6 +97,8 @@ def train(
         ready: called with the fingerprint of the run when all is checked and nothing is written yet.
         mailbox: commands for the running training.
         listen: is told of every event.
+        replay: journal of a run whose commands are to be repeated at their steps.
+        allow_python: whether commands may hold Python.
 
     Raises:
         DataError, GeometryError, ConfigError: before anything is written.
@@ -115,7 +122,9 @@ def train(
             for line in adapt(built, start.tensors):
                 listen(Noted(f"{start.name}: {line}"))
         task = Task(built, world.supply, world.watch, world.preview, made_from)
-        trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), listen)
+        journal = Journal(outputs.state / FILE, made_from)
+        orders = Orders(journal, _repeated(replay, made_from, listen), allow_python=allow_python)
+        trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), both(journal.hear, listen), orders)
         # only now that nothing stands in the way of the new run
         _set_aside(backups, made_from)
         _look_at_labels(trainer, world)
@@ -190,12 +199,24 @@ def _refuse_other_run(model: Path, made_from: str) -> None:
 
 
 def _set_aside(backups: Backups, made_from: str) -> None:
-    """Move backups of other settings, data or code away; they are never overwritten and never resumed."""
-    for path in backups.strangers(made_from):
-        facts = load_tensors(path)[1]
-        place = backups.folder / f"other-{str(facts.get('fingerprint', 'run'))[:8]}"
+    """Move backups and journal of other settings, data or code away; they are never overwritten and never resumed."""
+    others = {path: str(load_tensors(path)[1].get("fingerprint", "run")) for path in backups.strangers(made_from)}
+    journal = backups.folder / FILE
+    if journal.exists() and (other := journal_of(journal)) != made_from:
+        others[journal] = other or "run"
+    for path, other in others.items():
+        place = backups.folder / f"other-{other[:8]}"
         place.mkdir(exist_ok=True)
         path.replace(place / path.name)
+
+
+def _repeated(replay: Path | None, made_from: str, listen: Listener) -> list[Entry]:
+    """The commands of another journal."""
+    if replay is None:
+        return []
+    if journal_of(replay) != made_from:
+        listen(Warned(f"{replay}: is of a run with other settings, data or code; this one will end with other weights"))
+    return entries(replay)
 
 
 def _shape(trainer: Trainer, patch: Size) -> Mapping[str, Any]:

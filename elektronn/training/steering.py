@@ -8,14 +8,24 @@ from typing import Any
 
 from torch import Tensor
 
+from elektronn.errors import ConfigError
 from elektronn.network.build import Network
+from elektronn.registry import nearest
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.settings import parse, plain
-from elektronn.training.control import SetOptimiser, SetValue
+from elektronn.training.commands import SetData, SetOptimiser, SetValue, UseOptimiser
 from elektronn.training.optimisers import Optimisers, set_number
 from elektronn.training.plan import dropout_of, plan_of, with_values
 from elektronn.training.schedules import Value
 from elektronn.training.settings import Optimiser, Schedule, TrainingSettings
+
+RULES = {
+    "sgd": ("elektronn1", "elektronn2"),
+    "adam": ("elektronn1", "elektronn2"),
+    "adagrad": ("elektronn2",),
+    "adadelta": ("elektronn2",),
+}
+"""Kind of optimiser → rules that it has besides torch's."""
 
 
 class Steering:
@@ -29,6 +39,7 @@ class Steering:
         plan: what every number is at every step.
         optimisers: the one in use and those used before.
         loss: section of the loss with the numbers of this step.
+        switches: augmentations that a person turned off or on again, by kind.
         changes: what people changed, one line each.
 
     Raises:
@@ -39,6 +50,7 @@ class Steering:
         self.plan = plan_of(training, sampling, network.document)
         self.optimisers = Optimisers(training.optimiser, dict(network.named_parameters()))
         self.loss = training.loss
+        self.switches: dict[str, bool] = {}
         self.changes: list[str] = []
         self._sampling, self._network = sampling, network
         self._values = dict(self.plan.starts)
@@ -50,29 +62,36 @@ class Steering:
                 self._put(name, value)
                 self._values[name] = value
 
-    def obey(self, command: SetValue | SetOptimiser, step: int) -> None:
+    def obey(self, command: SetValue | SetOptimiser | UseOptimiser | SetData, step: int) -> None:
         """Change the plan from ``step`` on.
 
         Raises:
-            ConfigError: an unknown number, a value that is not allowed, or an optimiser that does not go with the schedule;
-                nothing is changed.
+            ConfigError: an unknown number or augmentation, a value that is not allowed, or an optimiser that does not go with
+                the schedule; nothing is changed.
         """
         match command:
             case SetValue():
                 self.plan = self.plan.with_hand(command.name, command.value, step)
             case SetOptimiser():
-                self._use(*_checked(command.settings, command.schedule or self.plan.schedules["rate"]))
-        self.changes.append(f"step {step}: {command}")
+                self._use(*_checked(plain(command.settings), command.schedule or self.plan.schedules["rate"]))
+            case UseOptimiser():
+                self._use(*_checked(self._section(command), self.plan.schedules["rate"]))
+            case SetData():
+                self._switch(command, step)
 
     def sampling_at(self, step: int) -> SamplingSettings:
         """The section of the samples with the numbers of the batch number ``step``."""
-        return with_values(self._sampling, self.plan.values_at(step))
+        numbered = with_values(self._sampling, self.plan.values_at(step))
+        kept = tuple(component for component in numbered.augment if self.switches.get(component.kind, True))
+        return numbered.model_copy(update={"augment": kept})
 
     @property
     def moves_samples(self) -> bool:
-        """Whether any number of the samples changes."""
+        """Whether anything about the samples changes."""
         places = self.plan.places.items()
-        return any(self.plan.moves(name) for name, place in places if place.section in self._sampling.augment)
+        return bool(self.switches) or any(
+            self.plan.moves(name) for name, place in places if place.section in self._sampling.augment
+        )
 
     def facts(self) -> dict[str, Any]:
         """Plain data that a resume needs, beside :meth:`Optimisers.tensors`."""
@@ -80,6 +99,7 @@ class Steering:
             "optimisers": [plain(settings) for settings in self.optimisers.used],
             "schedule": plain(self.plan.schedules["rate"]),
             "hands": self.plan.hands,
+            "switches": self.switches,
             "changes": self.changes,
         }
 
@@ -91,8 +111,32 @@ class Steering:
         self.optimisers.restore(used, tensors)
         hands = {name: (step, _value(value)) for name, (step, value) in facts["hands"].items()}
         self.plan = replace(self.plan.with_optimiser(used[-1], schedule), hands=hands)
-        self.changes = list(facts["changes"])
+        self.switches, self.changes = dict(facts["switches"]), list(facts["changes"])
         self._values.clear()
+
+    def forget_momenta(self) -> None:
+        """Let all optimisers begin afresh, with the numbers that they have."""
+        self.optimisers.restore(self.optimisers.used, {})
+        self._values.clear()
+
+    def _section(self, command: UseOptimiser) -> dict[str, Any]:
+        """What the settings would say: the numbers that the kind had before, in the dialect of the optimiser in use."""
+        before: dict[str, Any] = next((plain(s) for s in self.optimisers.used if s.kind == command.kind), {})
+        rule = getattr(self.optimisers.settings, "rule", "torch")
+        dialect = {"rule": rule} if rule in RULES.get(command.kind, ()) else {}
+        return {"kind": command.kind, **dialect, **before, **command.numbers}
+
+    def _switch(self, command: SetData, step: int) -> None:
+        """``warp_on = False`` and the like; a share of the examples is a number of the plan."""
+        kind, value = command.name.removesuffix("_on"), command.value
+        known = [f"{component.kind}_on" for component in self._sampling.augment]
+        if command.name not in known:
+            raise ConfigError(f"data.{command.name}: no augmentation of this training: {nearest(command.name, known)}")
+        if not isinstance(value, bool | int | float):
+            raise ConfigError(f"data.{command.name}: {value!r} is neither true nor false nor a share; write False")
+        if not isinstance(value, bool) and value > 0:
+            self.plan = self.plan.with_hand(f"{kind}.probability", float(value), step)
+        self.switches = {**self.switches, kind: bool(value)}
 
     def _use(self, optimiser: Optimiser, schedule: Schedule) -> None:
         self.plan = self.plan.with_optimiser(optimiser, schedule)
@@ -116,9 +160,9 @@ class Steering:
             module.layer = replace(module.layer, dropout=rate)
 
 
-def _checked(optimiser: Optimiser, schedule: Schedule) -> tuple[Optimiser, Schedule]:
+def _checked(optimiser: Mapping[str, Any], schedule: Schedule) -> tuple[Optimiser, Schedule]:
     """Both, if a section of settings could say them together."""
-    said = parse(TrainingSettings, {"optimiser": plain(optimiser), "schedule": plain(schedule)}, "")
+    said = parse(TrainingSettings, {"optimiser": dict(optimiser), "schedule": plain(schedule)}, "")
     return said.optimiser, said.schedule
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from elektronn.axes import Box, Size
-from elektronn.errors import CheckFailed, ConfigError, Stopped, StorageError, at
+from elektronn.errors import CheckFailed, ConfigError, StorageError, at
 from elektronn.network.build import Network
 from elektronn.network.device import choose_device
 from elektronn.sampling.augment import SamplingSettings
@@ -21,21 +21,20 @@ from elektronn.sampling.batch import Batch, Supply
 from elektronn.sampling.cubes import Cube
 from elektronn.sampling.draws import draws
 from elektronn.sampling.prefetch import Prefetch
-from elektronn.training.checkpoint import Backups, State
+from elektronn.sampling.user_data import UserBatches
+from elektronn.training.checkpoint import Backups, State, keep_diverged
 from elektronn.training.control import (
-    Command,
     Listener,
     Mailbox,
-    Noted,
     Preview,
     Row,
     Saved,
     Started,
     Stepped,
-    Stop,
     Warned,
 )
 from elektronn.training.losses import Criterion, Extras
+from elektronn.training.orders import Orders
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.steering import Steering
 
@@ -73,9 +72,11 @@ class Trainer:
         backups: Backups,
         mailbox: Mailbox,
         listen: Listener,
+        orders: Orders | None = None,
     ) -> None:
         self.task, self.settings, self.sampling = task, settings, sampling
         self.backups, self.mailbox, self.listen = backups, mailbox, listen
+        self.orders = orders or Orders()
         with at("training"):
             self.device = choose_device(settings.device)
         self._prepare_arithmetic()
@@ -84,6 +85,8 @@ class Trainer:
         with at("training", only=ConfigError):
             self.steering = Steering(settings, sampling, self.network)
         self.step = 0
+        self.ended = False
+        self.batch: Batch | None = None
         self.history: list[dict[str, float]] = []
         self.warnings: list[str] = []
         self.seconds = 0.0
@@ -116,16 +119,17 @@ class Trainer:
             CheckFailed: the loss is no longer a number.
         """
         resumed = self._resume()
+        self.orders.plan(self)
         count = sum(p.numel() for p in self.network.parameters())
         self.listen(Started(self.step, self.settings.steps, resumed, str(self.device), count))
         if not self.history:
-            self._record()
+            self.record()
         while not self.finished:
             # what keeps something between batches must be asked for them in order, by one thread
             workers = self.sampling.workers if self.task.supply.is_pure else min(self.sampling.workers, 1)
             with Prefetch(self._batch, first=self.step, workers=workers, ahead=self.sampling.prefetch) as batches:
                 self._loop(batches)
-        self._save(final=True)
+        self.save(final=True)
 
     @property
     def has_previews(self) -> bool:
@@ -136,9 +140,9 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """All steps are made, or the time is over."""
+        """All steps are made, the time is over, or somebody ended it."""
         limit = self.settings.max_seconds
-        return self.step >= self.settings.steps or (limit is not None and self.seconds >= limit)
+        return self.ended or self.step >= self.settings.steps or (limit is not None and self.seconds >= limit)
 
     def _batch(self, step: int) -> Batch:
         """The batch of a step, with the numbers of the augmentations at that step."""
@@ -150,36 +154,28 @@ class Trainer:
         """Train to the end, or until the batches that were made ahead are no longer those of the plan."""
         saved = time.monotonic()
         while not self.finished:
-            if not self._obey(self.mailbox.drain()):
+            if not self._obey():
                 return
             self._advance(batches)
             if self.step % self.settings.history_every == 0 or self.finished:
-                self._record()
+                self.record()
             every = self.settings.preview_every if self.has_previews else 0
             if every and self.step % every == 0:
                 self.listen(self.preview())
             if time.monotonic() - saved >= self.settings.backup_s:
-                self._save()
+                self.save()
                 saved = time.monotonic()
 
-    def _obey(self, commands: Sequence[Command]) -> bool:
-        """Do what was asked for; whether the batches that were made ahead are still those of the plan."""
-        samples = self.steering.sampling_at(self.step) if commands else None
-        for command in commands:
-            if isinstance(command, Stop):
-                self._save(final=True)
-                raise Stopped(f"stopped at step {self.step} ({command.reason}); the same command resumes there")
-            try:
-                self.steering.obey(command, self.step)
-            except ConfigError as error:
-                self.listen(Noted(f"not changed: {error}"))
-            else:
-                self.listen(Noted(self.steering.changes[-1]))
-        return not commands or self.steering.sampling_at(self.step) == samples
+    def _obey(self) -> bool:
+        """Do what is asked for until nobody asks; whether it goes on with the batches that were made ahead."""
+        goes_on = True
+        while not self.ended and (letters := self.mailbox.drain(self.step)):
+            goes_on &= self.orders.carry_out(letters, self)
+        return goes_on
 
     def _advance(self, batches: Prefetch[Batch]) -> None:
         began = time.perf_counter()
-        batch = batches.take()
+        self.batch = batch = batches.take()
         waited = time.perf_counter() - began
         self._prepare()
         loss = self._update(batch)
@@ -240,16 +236,25 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
-    def _check(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            rate = self._rate()
-            where, what = ("", "change training.optimiser")
-            if rate is not None:
-                where, what = f" (learning rate {rate:g})", "lower training.optimiser.rate"
-            raise CheckFailed(
-                f"training diverged: the loss is {loss} at step {self.step}{where}; "
-                f"{what} and start again; the last backup is from before"
-            )
+    def _check(self, loss: float, *, ask: bool = True) -> bool:
+        """Whether the loss is a number. If not, a person may mend that; without one the training ends here.
+
+        Raises:
+            CheckFailed: it ends; batch and state are kept to find out why.
+        """
+        if math.isfinite(loss):
+            return True
+        rate = self._rate()
+        where, what = ("", "change training.optimiser")
+        if rate is not None:
+            where, what = f" (learning rate {rate:g})", "lower training.optimiser.rate"
+        text = f"training diverged: the loss is {loss} at step {self.step}{where}; "
+        if ask and self.mailbox.alarm(text + "load weights and lower the rate, or kill"):
+            return False
+        kept = keep_diverged(self.backups.folder, self.state(), self.batch)
+        raise CheckFailed(
+            f"{text}{what} and start again; the last backup is from before, batch and state are in {kept}"
+        )
 
     def _rate(self) -> float | None:
         """Learning rate of the next update; ``None`` if the optimiser has none."""
@@ -258,7 +263,7 @@ class Trainer:
 
     def measure(self, source: str) -> tuple[float, float]:
         """Loss and error on the monitor examples of ``train`` or ``valid``; see :class:`~.losses.Criterion`."""
-        supply, network = self.task.watch[source], self.network.eval()
+        supply, network = self._watched(source), self.network.eval()
         rounds = -(-self.settings.monitor_examples // self.sampling.batch_size)
         loss = wrong = labelled = 0.0
         with torch.inference_mode(), self._autocast():
@@ -270,7 +275,21 @@ class Trainer:
                 wrong, labelled = wrong + missed, labelled + count
         return loss / max(labelled, 1), self.criterion.error(wrong, labelled)
 
-    def _record(self) -> None:
+    def _watched(self, source: str) -> Supply:
+        """Monitor examples; a class of the user's may have a source ``test`` besides."""
+        watch = self.task.watch
+        if source not in watch and isinstance(watch["train"], UserBatches):
+            return replace(watch["train"], source=source)
+        return watch[source]
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Loss of a batch without dropout, with its graph."""
+        labels = self._labels(batch)
+        with self._autocast():
+            scores = self.network.eval()(torch.from_numpy(batch.image).to(self.device))
+            return self.criterion.loss(scores, labels)
+
+    def record(self) -> None:
         """Add a row to the history; its own time does not count as training time."""
         steps = max(self.counts["steps"], 1)
         elapsed = max(self.seconds - self.row_seconds, 1e-9)
@@ -321,6 +340,7 @@ class Trainer:
         self.seconds, self.row_seconds, self.wait = facts["seconds"], facts["row_seconds"], facts["wait"]
         self.counts = dict(facts["counts"])
         self.loss_sum.fill_(facts["loss_sum"])
+        self.orders.restore(facts["orders"], self)
         return path
 
     def state(self) -> State:
@@ -337,12 +357,14 @@ class Trainer:
             "counts": self.counts,
             "loss_sum": float(self.loss_sum),
             "steering": self.steering.facts(),
+            "orders": self.orders.facts(self),
         }
         return State({**tensors, **self.steering.optimisers.tensors()}, facts)
 
-    def _save(self, final: bool = False) -> None:
+    def save(self, final: bool = False) -> None:
         """Write a backup; a full disk must not end a training of days, so it only warns until the end."""
-        self._check(float(self.loss_sum))
+        if not self._check(float(self.loss_sum), ask=not final):
+            return
         try:
             path = self.backups.save(self.state())
         except StorageError as error:
