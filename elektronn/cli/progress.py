@@ -75,6 +75,16 @@ class Display:
             yield
         self._bar = None
 
+    def pause(self) -> None:
+        """Take the bar off the terminal, which somebody else needs."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def resume(self) -> None:
+        """Draw it again."""
+        if self._bar is not None:
+            self._bar.start()
+
     def advance(self, done: int, total: int, note: str = "") -> None:
         """Say how far the work is."""
         if self._bar is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -17,8 +18,10 @@ from elektronn.volumes.address import Address
 
 if TYPE_CHECKING:
     from elektronn.config.tree import Experiment, Params
+    from elektronn.console.desk import Desk
+    from elektronn.console.prompt import Terminal
     from elektronn.network.document import Document
-    from elektronn.training.control import Event, Mailbox, Preview
+    from elektronn.training.control import Event, Preview
     from elektronn.training.stage import Outputs, Start
 
 
@@ -46,6 +49,18 @@ def arguments(verb: argparse.ArgumentParser) -> None:
         help="model whose weights to start from; other sizes are cut, tiled, centred",
     )
     verb.add_argument("--state", type=Path, metavar="DIR", help="backups and previews; default: beside the model")
+    talk = verb.add_argument_group("console")
+    talk.add_argument(
+        "--console",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="what Ctrl-C does: on: opens the console; off: saves and stops; auto: on at a terminal that no workflow "
+        "engine shares (default)",
+    )
+    talk.add_argument("--allow-python", action="store_true", help="let the console run Python in the training")
+    talk.add_argument(
+        "--replay", type=Path, metavar="FILE", help="repeat the commands of a journal (events.jsonl) at their steps"
+    )
     settings_arguments(verb)
 
 
@@ -67,9 +82,25 @@ def run(given: argparse.Namespace) -> None:
     start = Start.of(given.start) if given.start else None
     place = f"{given.params or 'settings'}: experiments.{given.experiment}"
     display = Display(f"train {given.experiment}", given.log)
+    talk = Talk(given.console, given.allow_python, given.replay)
     with at(place, only=GeometryError):
-        carry_out(experiment, rows, outputs, display, start=start)
+        carry_out(experiment, rows, outputs, display, start=start, talk=talk)
     finish(outputs, display, params, given.experiment, resolved, curves)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Who may say what to a running training.
+
+    Attributes:
+        console: ``auto``, ``on`` or ``off``: whether Ctrl-C opens the console.
+        allow_python: whether Python is run.
+        replay: journal whose commands are repeated.
+    """
+
+    console: str = "auto"
+    allow_python: bool = False
+    replay: Path | None = None
 
 
 def carry_out(
@@ -82,20 +113,25 @@ def carry_out(
     ready: Callable[[str], None] = lambda fingerprint: None,
     fitted: Callable[[Document], None] = lambda document: None,
     status: bool = True,
+    talk: Talk = Talk(),
 ) -> None:
-    """Train with a progress bar; SIGINT and SIGTERM save and stop.
+    """Train with a progress bar. SIGTERM saves and stops, and so does SIGINT where no console opens.
 
     Args:
         experiment, rows, outputs, start, ready: see :func:`elektronn.training.stage.train`.
         display: progress and lines.
         fitted: is told of the network before anything is written.
         status: whether rows of the history are printed.
+        talk: with people.
     """
-    from elektronn.training.control import Mailbox
+    from elektronn.console.desk import Desk
+    from elektronn.console.prompt import Terminal, is_person_here
     from elektronn.training.stage import train
 
-    mailbox = Mailbox()
-    with _signals(mailbox), display.bar():
+    is_open = talk.console == "on" or (talk.console == "auto" and is_person_here())
+    terminal = Terminal(display.line, outputs.state, display.pause, display.resume) if is_open else None
+    desk = Desk(person=terminal)
+    with _signals(desk, terminal), display.bar():
         train(
             rows["train"],
             rows["valid"],
@@ -106,8 +142,10 @@ def carry_out(
             data=experiment.data,
             start=start,
             ready=ready,
-            mailbox=mailbox,
+            mailbox=desk,
             listen=_Listener(display, outputs.state, experiment.training.steps, status, fitted),
+            replay=talk.replay,
+            allow_python=talk.allow_python,
         )
 
 
@@ -155,22 +193,28 @@ def _volumes(rows: list[list[str]]) -> list[tuple[str, Address, Address]]:
 
 
 class _signals:  # noqa: N801 - reads as a block
-    """SIGINT and SIGTERM become a Stop command while the block runs."""
+    """While the block runs, SIGTERM becomes a Stop command, and SIGINT opens the console where there is one."""
 
-    def __init__(self, mailbox: Mailbox) -> None:
-        self.mailbox = mailbox
+    def __init__(self, desk: Desk, terminal: Terminal | None) -> None:
+        self.desk, self.terminal = desk, terminal
 
     def __enter__(self) -> None:
-        self.old = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {signal.SIGINT: self._open if self.terminal else self._stop, signal.SIGTERM: self._stop}
+        self.old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.old.items():
             signal.signal(number, handler)
 
+    def _open(self, number: int, frame: FrameType | None) -> None:
+        self.desk.open()
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         from elektronn.training.control import Stop
 
-        self.mailbox.post(Stop(signal.Signals(number).name))
+        self.desk.post(Stop(signal.Signals(number).name), "signal")
+        if self.terminal is not None:
+            self.terminal.interrupt()
 
 
 class _Listener:
@@ -183,6 +227,8 @@ class _Listener:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        from elektronn.console.desk import HERE
+        from elektronn.report import pictures
         from elektronn.training import control
 
         match event:
@@ -206,6 +252,14 @@ class _Listener:
                 self.display.warn(f"no backup at step {event.step}: {reason}")
             case control.Noted():
                 self.display.line(event.text)
+            case control.Answered() if event.letter.who == HERE:
+                self.display.line(event.text)
+            case control.Refused() if event.letter.who == HERE and not event.letter.command.lasts:
+                self.display.line(event.reason)
+            case control.BatchPicture():
+                pictures.draw_batch(event.image, event.labels, event.offset, event.stride, event.path)
+            case control.FilterPicture():
+                pictures.draw_filters(event.weights, event.path)
             case control.Warned():
                 self.display.warn(event.text)
             case _:

@@ -69,8 +69,13 @@ class Orders:
         except ElektronnError as error:
             if number and self.journal is not None:
                 self.journal.refused(number, str(error))
-            running.listen(Refused(running.step, letter, str(error)))
-            running.listen(Noted(f"not changed: {error}"))
+            self._refuse(letter, str(error), running)
+            return
+        except Exception as error:
+            if letter.command.lasts:
+                raise
+            # a question may fail, for instance for lack of memory, and the training goes on
+            self._refuse(letter, f"{type(error).__name__}: {error}", running)
             return
         running.listen(Obeyed(running.step, letter))
         if letter.command.lasts:
@@ -79,6 +84,11 @@ class Orders:
             running.listen(Noted(running.steering.changes[-1]))
         if answer:
             running.listen(Answered(running.step, letter, answer))
+
+    def _refuse(self, letter: Letter, reason: str, running: Running) -> None:
+        running.listen(Refused(running.step, letter, reason))
+        if letter.command.lasts:
+            running.listen(Noted(f"not changed: {reason}"))
 
     def count_at(self, step: int) -> int:
         """How many lasting commands were carried out when ``step`` updates had been made."""

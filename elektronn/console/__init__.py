@@ -1,0 +1,1 @@
+"""Words (text → command), prompt, socket, attach."""
