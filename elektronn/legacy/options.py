@@ -126,9 +126,9 @@ _ROWS: tuple[Option, ...] = (
     Option("plot_on", True, _FLAG, "curves and previews as pictures"),
     Option("print_status", True, _FLAG, "history lines on the terminal"),
     Option("device", False, Kind("False or a whole number", _either(_is(bool, int), _none)), "`training.device`"),
-    Option("param_save_h", 1.0, _TIME, "none: backups come once a minute, `training.backup_s`"),
-    Option("initial_prev_h", 1.0, _TIME, "`training.preview_every`, in steps"),
-    Option("prev_save_h", 3.0, _TIME, "`training.preview_every`, in steps"),
+    Option("param_save_h", 1.0, _TIME, "`training.snapshot_h`; backups come once a minute besides"),
+    Option("initial_prev_h", 1.0, _TIME, "`training.preview_h`"),
+    Option("prev_save_h", 3.0, _TIME, "`training.preview_h`"),
     # network; 3-D sizes are x, y, z in the file and z, x, y after reading
     Option("activation_func", "relu", _NAMES, "`network.activation`"),
     Option("batch_size", 1, _COUNT, "`sampling.batch_size`", "always"),

@@ -176,8 +176,11 @@ def _training(said: Mapping[str, Any], notes: _Notes) -> Section:
     }
     if said["max_runtime"]:
         section["max_seconds"] = float(said["max_runtime"])
-    if not said["plot_on"]:
-        section["preview_every"] = 0
+    section["preview_every"] = 0
+    if said["plot_on"] and said["mode"] == "img-img":
+        section["preview_h"] = [float(said["initial_prev_h"]), max(float(said["prev_save_h"]), 1e-3)]
+    if said["param_save_h"]:
+        section["snapshot_h"] = float(said["param_save_h"])
     device = said["device"]
     if device is not False and device is not None:
         section["device"] = f"cuda:{int(device)}"
@@ -255,9 +258,6 @@ def _loss(said: Mapping[str, Any]) -> Section:
 
 
 GONE: Mapping[str, str] = {
-    "param_save_h": "backups are written once a minute (training.backup_s), and nothing is lost when a run is killed",
-    "initial_prev_h": "previews come by steps (training.preview_every)",
-    "prev_save_h": "previews come by steps (training.preview_every)",
     "preview_data_path": "previews show a section of the validation data",
     "preview_kwargs": "previews show class 1",
     "SSGD_params": "was never read",

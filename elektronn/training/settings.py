@@ -284,6 +284,12 @@ class TrainingSettings(Settings):
     """Plain patches, always the same, on which training and validation error are measured."""
     preview_every: NotNegative = 1000
     """Steps between preview predictions of a validation slice; 0 for none."""
+    preview_h: tuple[NonNegative, Rate] | None = None
+    """Hours of training until the first preview by time, and between the later ones."""
+    snapshot_h: Rate | None = None
+    """Hours of training between models that are kept for good, in ``snapshots`` of the state directory."""
+    keep_best: bool = True
+    """Keep the model with the lowest validation error so far, ``best.safetensors`` in the state directory."""
     backup_s: Rate = 60.0
     """Seconds between backups."""
 

@@ -36,7 +36,16 @@ from elektronn.training.world import World, of_class, of_volumes
 CODE = ("axes", "geometry", "sampling", "network", "training", "volumes/registration")
 """Rooms whose code has a numeric effect on training."""
 
-WITHOUT_EFFECT = {"workers", "prefetch", "memory_gb", "backup_s", "preview_every"}
+WITHOUT_EFFECT = {
+    "workers",
+    "prefetch",
+    "memory_gb",
+    "backup_s",
+    "preview_every",
+    "preview_h",
+    "snapshot_h",
+    "keep_best",
+}
 """Settings that do not change the weights; they may differ between a run and its resume."""
 
 

@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from elektronn.axes import Box, Size
 from elektronn.errors import CheckFailed, ConfigError, StorageError, at
 from elektronn.network.build import Network
 from elektronn.network.device import choose_device
@@ -26,6 +24,7 @@ from elektronn.training.checkpoint import Backups, State, keep_diverged
 from elektronn.training.control import (
     Listener,
     Mailbox,
+    Noted,
     Preview,
     Row,
     Saved,
@@ -33,10 +32,13 @@ from elektronn.training.control import (
     Stepped,
     Warned,
 )
+from elektronn.training.keeping import Keeper
 from elektronn.training.losses import Criterion, Extras
 from elektronn.training.orders import Orders
+from elektronn.training.previews import preview_of
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.steering import Steering
+from elektronn.training.verdict import due_at, early_verdict, monitor_labels
 
 FETCH_EVERY = 20
 """Steps between looks at the loss: on a GPU each look waits for the device."""
@@ -84,6 +86,8 @@ class Trainer:
         self.criterion = Criterion(settings.loss, self._class_weights())
         with at("training", only=ConfigError):
             self.steering = Steering(settings, sampling, self.network)
+        card = {"fingerprint": task.fingerprint, "output": "probabilities" if self.criterion.of_classes else "values"}
+        self.keeper = Keeper(backups.folder, settings, card, listen)
         self.step = 0
         self.ended = False
         self.batch: Batch | None = None
@@ -159,9 +163,13 @@ class Trainer:
             self._advance(batches)
             if self.step % self.settings.history_every == 0 or self.finished:
                 self.record()
-            every = self.settings.preview_every if self.has_previews else 0
-            if every and self.step % every == 0:
+            if self.step == due_at(self.settings.steps):
+                self._judge()
+            every = self.settings.preview_every
+            is_due = self.keeper.preview_due(self.seconds) or (every and self.step % every == 0)
+            if is_due and self.has_previews:
                 self.listen(self.preview())
+            self.keeper.tick(self.network, self.step, self.seconds)
             if time.monotonic() - saved >= self.settings.backup_s:
                 self.save()
                 saved = time.monotonic()
@@ -306,26 +314,27 @@ class Trainer:
         if (rate := self._rate()) is not None:
             row["rate"] = rate
         self.history.append(row)
+        self.keeper.look(self.network, self.step, row)
         self.loss_sum.zero_()
         self.counts = dict.fromkeys(self.counts, 0)
         self.wait, self.row_seconds = 0.0, self.seconds
         self.listen(Row(row))
 
+    def _judge(self) -> None:
+        """Say after the first steps whether the training looks healthy."""
+        batch = self.task.watch["train"].batch(0)
+        losses = self.history[0]["train_loss"], self.measure("train")[0]
+        labels = monitor_labels(self._labels(batch), self.criterion.of_classes)
+        verdict = early_verdict(self.step, self.network, lambda: self.loss_of(batch), labels, losses)
+        if verdict.is_healthy:
+            self.listen(Noted(str(verdict)))
+        else:
+            self.warn(str(verdict))
+
     def preview(self) -> Preview:
         """Dense prediction of the middle section of the task's cube."""
-        cube = self.task.preview
-        assert cube is not None
-        field, offset = self.network.geometry.field, self.network.geometry.offset
-        z = cube.origin.z + cube.labels.shape[0] // 2
-        first = min(max(z - offset.z, 0), cube.size.z - field.z)
-        section = Box(Size(first, 0, 0), Size(first + field.z, *cube.size[1:]))
-        block = cube.read(section).astype(np.float32) * np.float32(cube.scale)
-        with torch.inference_mode():
-            scores = self.network.eval().dense(torch.from_numpy(block)[None].to(self.device))
-        probability = torch.softmax(scores, 1)[0, 1, 0].cpu().numpy()
-        spans = tuple(slice(o, o + n) for o, n in zip(offset[1:], probability.shape))
-        labels = _window(cube, first + offset.z - cube.origin.z, offset, probability.shape)
-        return Preview(self.step, block[0, offset.z][spans], probability, labels)
+        assert self.task.preview is not None
+        return preview_of(self.network, self.task.preview, self.step, self.device)
 
     def _resume(self) -> Path | None:
         found = self.backups.load(self.task.fingerprint)
@@ -341,6 +350,7 @@ class Trainer:
         self.counts = dict(facts["counts"])
         self.loss_sum.fill_(facts["loss_sum"])
         self.orders.restore(facts["orders"], self)
+        self.keeper.restore(facts["kept"])
         return path
 
     def state(self) -> State:
@@ -358,6 +368,7 @@ class Trainer:
             "loss_sum": float(self.loss_sum),
             "steering": self.steering.facts(),
             "orders": self.orders.facts(self),
+            "kept": self.keeper.facts(),
         }
         return State({**tensors, **self.steering.optimisers.tensors()}, facts)
 
@@ -379,17 +390,3 @@ class Trainer:
         if text not in self.warnings:
             self.warnings.append(text)
             self.listen(Warned(text))
-
-
-def _window(
-    cube: Cube, section: int, offset: Size, shape: tuple[int, ...]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
-    """Labels under a dense prediction of one section, −1 where there are none."""
-    window = np.full(shape, -1, np.int16)
-    if not 0 <= section < cube.labels.shape[0]:
-        return window
-    starts = [o - c for o, c in zip(cube.origin[1:], offset[1:])]
-    target = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(starts, cube.labels.shape[1:], shape))
-    source = tuple(slice(t.start - a, t.stop - a) for t, a in zip(target, starts))
-    window[target] = cube.labels[(slice(section, section + 1), *source)][0]
-    return window
