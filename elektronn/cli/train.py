@@ -76,7 +76,7 @@ def run(given: argparse.Namespace) -> None:
     outputs = Outputs(given.model, given.history or folder / "history.csv", given.card or folder / "model.json", state)
     curves, resolved = given.curves or folder / "curves.png", given.resolved or folder / "params.resolved.yaml"
     prepare(given.model, curves, resolved)
-    rows = {"train": _volumes(given.train), "valid": _volumes(given.valid)}
+    rows = {"train": named_volumes(given.train), "valid": named_volumes(given.valid)}
     if not given.train:
         rows = table_volumes(params, experiment)
     start = Start.of(given.start) if given.start else None
@@ -186,7 +186,8 @@ def table_volumes(params: Params, experiment: Experiment) -> dict[str, list[tupl
 ROLES = ("train", "valid")
 
 
-def _volumes(rows: list[list[str]]) -> list[tuple[str, Address, Address]]:
+def named_volumes(rows: list[list[str]]) -> list[tuple[str, Address, Address]]:
+    """What ``--train NAME IMAGE LABELS`` says."""
     from elektronn.volumes.address import parse_address
 
     return [(name, parse_address(image), parse_address(labels)) for name, image, labels in rows]

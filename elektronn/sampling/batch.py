@@ -71,6 +71,21 @@ class Place:
     outcome: Outcome
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn for one example.
+
+    Attributes:
+        volume: it was cut from.
+        centre: image voxel under the middle of the patch, zyx.
+        outcome: of its warp.
+    """
+
+    volume: str
+    centre: Size
+    outcome: Outcome
+
+
 class Supply(Protocol):
     """Where batches come from."""
 
@@ -81,6 +96,10 @@ class Supply(Protocol):
 
     def batch(self, step: int) -> Batch:
         """The batch of one step."""
+        ...
+
+    def drawn(self, step: int, example: int) -> Drawn | None:
+        """What was drawn for one example of that batch; ``None``: nothing of ours was."""
         ...
 
     def changed(self, settings: SamplingSettings) -> Supply:
@@ -172,6 +191,14 @@ class Sampler:
             absent=absent,
         )
 
+    def drawn(self, step: int, example: int) -> Drawn:
+        """What was drawn for one example of a batch; only its labels are cut, as they decide which draw counts."""
+        first = self.cubes[0]
+        cube, place, _ = self._draw(step, example, np.empty(self._label_shape(first), first.labels.dtype))
+        middle = [np.array([n // 2]) for n in self.patch]
+        centre = place.map.coordinates(middle, place.map.image_shifts).ravel()
+        return Drawn(cube.name, Size(*np.rint(centre).astype(int).tolist()), place.outcome)
+
     def _label_shape(self, cube: Cube) -> tuple[int, ...]:
         """Shape of one example's labels: the outputs of the network, or what an image has as a whole."""
         if not cube.of_sections:
@@ -187,6 +214,16 @@ class Sampler:
         labels: NDArray[np.int16] | NDArray[np.float32],
         weights: NDArray[np.float32] | None,
     ) -> tuple[Cube, Outcome]:
+        cube, place, changes = self._draw(step, example, labels)
+        self._cut(cube, place, changes, image)
+        if weights is not None:
+            self._weigh(cube, place, weights)
+        return cube, place.outcome
+
+    def _draw(
+        self, step: int, example: int, labels: NDArray[np.int16] | NDArray[np.float32]
+    ) -> tuple[Cube, Place, list[list[Change]]]:
+        """All draws of one example; cuts its labels."""
         random = draws(self.seed, step, example, self.purpose)
         limit = self.settings.ignore_above
         for _ in range(TRIES):
@@ -195,10 +232,7 @@ class Sampler:
             self._label(cube, place, labels)
             # what a volume does not hold at all is learnt from unlabelled voxels, too
             if limit >= 1 or _ignored(labels) <= limit or (cube.lazy is not None and cube.lazy.absent.any()):
-                self._cut(cube, place, changes, image)
-                if weights is not None:
-                    self._weigh(cube, place, weights)
-                return cube, place.outcome
+                return cube, place, changes
         raise ConfigError(f"sampling.ignore_above: {limit}: {TRIES} draws in a row had more ignored labels; raise it")
 
     def _label(self, cube: Cube, place: Place, labels: NDArray[np.int16] | NDArray[np.float32]) -> None:

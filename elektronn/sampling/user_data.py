@@ -75,6 +75,9 @@ class UserBatches:
         """Whether ``getbatch`` takes step and seed."""
         return {"step", "seed"} <= set(inspect.signature(self.data.getbatch).parameters)
 
+    def drawn(self, step: int, example: int) -> None:
+        """Nothing: the user's code draws."""
+
     def changed(self, settings: SamplingSettings) -> UserBatches:
         """Itself: there are no augmentations of ours."""
         return self
