@@ -249,6 +249,10 @@ class _Listener:
                 self.display.line(_row(event.values))
             case control.Preview():
                 self._draw(event)
+            case control.Examples():
+                from elektronn.report.examples import draw_examples
+
+                draw_examples(event.rows, event.offset, event.stride, self.state / "batch.png")
             case control.Saved(failure=str(reason)):
                 self.display.warn(f"no backup at step {event.step}: {reason}")
             case control.Noted():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elektronn.axes import Size
 from elektronn.network.document import Document
+from elektronn.sampling.shown import Shown
 from elektronn.training.commands import Command as Command
 from elektronn.training.commands import SetOptimiser as SetOptimiser
 from elektronn.training.commands import SetValue as SetValue
@@ -120,6 +122,20 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Examples:
+    """What the first step learnt from.
+
+    Attributes:
+        rows: image, labels, caption per example.
+        offset, stride: of the network's outputs, patch voxels zyx.
+    """
+
+    rows: Sequence[Shown]
+    offset: Size
+    stride: Size
+
+
+@dataclass(frozen=True)
 class Saved:
     """A backup was written; ``failure`` is the reason why not."""
 
@@ -205,6 +221,7 @@ Event = (
     | Stepped
     | Row
     | Preview
+    | Examples
     | Saved
     | Warned
     | Obeyed

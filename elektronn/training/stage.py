@@ -30,7 +30,8 @@ from elektronn.training.journal import FILE, Entry, Journal, entries
 from elektronn.training.journal import made_by as journal_of
 from elektronn.training.orders import Orders
 from elektronn.training.settings import TrainingSettings
-from elektronn.training.trainer import Task, Trainer
+from elektronn.training.task import Task
+from elektronn.training.trainer import Trainer
 from elektronn.training.world import World, of_class, of_volumes
 
 CODE = ("axes", "geometry", "sampling", "network", "training", "volumes/registration")

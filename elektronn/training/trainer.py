@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from elektronn.errors import CheckFailed, ConfigError, StorageError, at
-from elektronn.network.build import Network
 from elektronn.network.device import choose_device
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch, Supply
-from elektronn.sampling.cubes import Cube
 from elektronn.sampling.draws import draws
 from elektronn.sampling.prefetch import Prefetch
+from elektronn.sampling.shown import shown
 from elektronn.sampling.user_data import UserBatches
 from elektronn.training.checkpoint import Backups, State, keep_diverged
 from elektronn.training.control import (
+    Examples,
     Listener,
     Mailbox,
     Noted,
@@ -38,29 +37,14 @@ from elektronn.training.orders import Orders
 from elektronn.training.previews import preview_of
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.steering import Steering
+from elektronn.training.task import Task
 from elektronn.training.verdict import due_at, early_verdict, monitor_labels
 
 FETCH_EVERY = 20
 """Steps between looks at the loss: on a GPU each look waits for the device."""
 
-
-@dataclass(frozen=True)
-class Task:
-    """What is trained on what.
-
-    Attributes:
-        network: with fresh weights.
-        supply: of the training batches.
-        watch: of the monitor examples: ``train``, and ``valid`` if there are any.
-        preview: cube that previews show a section of; None where there is nothing to show.
-        fingerprint: of settings, data and code; a backup with another one is not resumed.
-    """
-
-    network: Network
-    supply: Supply
-    watch: Mapping[str, Supply]
-    preview: Cube | None
-    fingerprint: str
+SHOWN = 8
+"""Most examples of the first step that are shown."""
 
 
 class Trainer:
@@ -149,10 +133,13 @@ class Trainer:
         return self.ended or self.step >= self.settings.steps or (limit is not None and self.seconds >= limit)
 
     def _batch(self, step: int) -> Batch:
-        """The batch of a step, with the numbers of the augmentations at that step."""
+        return self._supply(step).batch(step)
+
+    def _supply(self, step: int) -> Supply:
+        """The supply with the numbers of the augmentations at a step."""
         if not self.steering.moves_samples:
-            return self.task.supply.batch(step)
-        return self.task.supply.changed(self.steering.sampling_at(step)).batch(step)
+            return self.task.supply
+        return self.task.supply.changed(self.steering.sampling_at(step))
 
     def _loop(self, batches: Prefetch[Batch]) -> None:
         """Train to the end, or until the batches that were made ahead are no longer those of the plan."""
@@ -200,6 +187,13 @@ class Trainer:
             self._check(value)
             elapsed = max(self.seconds - self.row_seconds, 1e-9)
             self.listen(Stepped(self.step, value, self.counts["steps"] / elapsed, self.wait / elapsed))
+        if self.step == 1 and (self.settings.preview_every or self.settings.preview_h):
+            self.listen(self.examples(batch))
+
+    def examples(self, batch: Batch) -> Examples:
+        """The batch of the first step as a person looks at it."""
+        reach = self.network.geometry
+        return Examples(shown(self._supply(0), batch, 0, SHOWN), reach.offset, reach.stride)
 
     def _prepare(self) -> None:
         """Put every number that changes with the step in place."""

@@ -19,7 +19,8 @@ from elektronn.sampling.cubes import Cube
 from elektronn.training.checkpoint import Backups
 from elektronn.training.control import Command, Event, Mailbox, Row, Stop
 from elektronn.training.settings import TrainingSettings
-from elektronn.training.trainer import Task, Trainer
+from elektronn.training.task import Task
+from elektronn.training.trainer import Trainer
 
 NETWORK = NetworkSettings(kernels=((1, 3, 3),), pools=((1, 1, 1),), features=(4,), dropout=0.25, patch=(1, 8, 8))
 SAMPLING = SamplingSettings(batch_size=2, augment=(Flip(z=False), Warp(probability=0.5)), workers=0)
