@@ -17,6 +17,7 @@ VERBS = {
     "check": "check that labels fit their image: sizes, classes and content",
     "view": "draw what a training learns from",
     "train": "train a network, or resume an interrupted training",
+    "attach": "talk to a running training from another shell",
     "predict": "predict a volume densely, store to store",
     "segment": "divide a boundary probability into segments",
     "evaluate": "compare predictions with labels",

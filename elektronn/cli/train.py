@@ -126,12 +126,15 @@ def carry_out(
     """
     from elektronn.console.desk import Desk
     from elektronn.console.prompt import Terminal, is_person_here
+    from elektronn.console.server import Server
+    from elektronn.training.control import both
     from elektronn.training.stage import train
 
     is_open = talk.console == "on" or (talk.console == "auto" and is_person_here())
     terminal = Terminal(display.line, outputs.state, display.pause, display.resume) if is_open else None
     desk = Desk(person=terminal)
-    with _signals(desk, terminal), display.bar():
+    listener = _Listener(display, outputs.state, experiment.training.steps, status, fitted)
+    with _signals(desk, terminal), display.bar(), Server(desk, outputs.state, display.warn) as server:
         train(
             rows["train"],
             rows["valid"],
@@ -143,7 +146,7 @@ def carry_out(
             start=start,
             ready=ready,
             mailbox=desk,
-            listen=_Listener(display, outputs.state, experiment.training.steps, status, fitted),
+            listen=both(listener, server.tell),
             replay=talk.replay,
             allow_python=talk.allow_python,
         )

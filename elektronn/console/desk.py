@@ -45,11 +45,12 @@ class Desk(Mailbox):
 
     Attributes:
         person: at the terminal; None where there is no terminal, and then nobody is ever asked.
+        is_open: the trainer waits for the person.
     """
 
     person: Person | None = None
     _wanted: bool = False
-    _is_open: bool = False
+    is_open: bool = False
 
     def open(self) -> None:
         """Let the person talk at the next safe point; for signal handlers."""
@@ -68,8 +69,8 @@ class Desk(Mailbox):
         letters = super().drain(step)
         if letters or not self._wanted or self.person is None:
             return letters
-        if not self._is_open:
-            self._is_open = True
+        if not self.is_open:
+            self.is_open = True
             self.person.begin()
             self.person.say(menu())
             return [Letter(Describe("status"), HERE, "status")]
@@ -79,7 +80,7 @@ class Desk(Mailbox):
         return letters
 
     def _close(self, person: Person) -> None:
-        self._wanted = self._is_open = False
+        self._wanted = self.is_open = False
         person.end()
 
     def _talk(self, person: Person, step: int) -> list[Letter]:

@@ -160,7 +160,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class Obeyed:
-    """A command was carried out before the update number ``step``."""
+    """A command was carried out before the update number ``step``; what there was to say was said."""
 
     step: int
     letter: Letter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 from elektronn.errors import ConfigError
@@ -228,7 +228,9 @@ def _named(node: ast.Name | ast.Attribute, running: Running) -> Any:
             if isinstance(inner, Settings) and node.attr in type(inner).model_fields:
                 return getattr(inner, node.attr)
             raise ConfigError(f"'{root}' has no part '{node.attr}'")
-    raise ConfigError(f"unknown name '{said}': {nearest(said, NAMES)}")
+    close = get_close_matches(said, NAMES, n=1)
+    cure = f"did you mean '{close[0]}'?" if close else f"{', '.join(ROOTS)} list what there is; help lists the words"
+    raise ConfigError(f"unknown name '{said}': {cure}")
 
 
 def attribute_of(user: Any, name: str) -> Any:
@@ -244,7 +246,7 @@ def attribute_of(user: Any, name: str) -> Any:
     return tuple(value.shape) if hasattr(value, "shape") else value
 
 
-def shown(value: Any, folder: Path | None = None) -> str:
+def shown(value: Any) -> str:
     """A value as a line or more for people."""
     if isinstance(value, Settings):
         return f"{type(value).__name__}({value})"

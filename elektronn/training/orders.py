@@ -77,13 +77,13 @@ class Orders:
             # a question may fail, for instance for lack of memory, and the training goes on
             self._refuse(letter, f"{type(error).__name__}: {error}", running)
             return
-        running.listen(Obeyed(running.step, letter))
         if letter.command.lasts:
             self._done = (running.step, self.count_at(running.step) + 1)
             running.steering.changes.append(f"step {running.step}: {letter.command}")
             running.listen(Noted(running.steering.changes[-1]))
         if answer:
             running.listen(Answered(running.step, letter, answer))
+        running.listen(Obeyed(running.step, letter))
 
     def _refuse(self, letter: Letter, reason: str, running: Running) -> None:
         running.listen(Refused(running.step, letter, reason))

@@ -31,7 +31,7 @@ ALLOWED = {
     "config": f"{BASE} volumes sampling network training prediction segmentation evaluation report",
     "legacy": "errors registry axes geometry network",
     "workflow": f"{BASE} config volumes",
-    "console": "errors registry training.commands training.control training.facade",
+    "console": "errors registry artefacts training.commands training.control training.facade",
     "cli": f"{BASE} geometry volumes sampling network training prediction segmentation evaluation report config legacy workflow console",
     "__main__": "cli",
     "__init__": "",
