@@ -12,6 +12,7 @@ from torch import Tensor
 
 from elektronn.axes import Size
 from elektronn.network.build import Network
+from elektronn.network.document import layers
 
 Outputs = NDArray[np.float32]
 Kind = Literal["probabilities", "values"]
@@ -71,6 +72,35 @@ def by_shifting(network: Network, image: NDArray[np.generic], kind: Kind = "prob
             p = outputs_of(network(part[None]), kind)[0].numpy()
         result[(slice(None), *(slice(s, None, t) for s, t in zip(shift, stride)))] = p
     return result
+
+
+def by_fragments(network: Network, image: NDArray[np.generic], kind: Kind = "probabilities") -> Outputs:
+    """Another twin, for chains: every pooling divides each image into one fragment per phase of its window.
+
+    The fragments need not be of one size, so poolings and images may have any. Max-fragment pooling of Giusti et al.
+    2013 (arXiv:1302.1700), except that each fragment convolves for itself.
+    """
+    wanted = network.geometry.dense(image.shape[1:])
+    fragments, stride = [(Size(0, 0, 0), torch.from_numpy(as_input(image))[None])], Size(1, 1, 1)
+    with torch.inference_mode():
+        for layer, module in zip(layers(network.document), network.layers.values()):
+            window, step = layer.window, layer.step
+            fragments = [
+                (Size(*(o + s * d for o, s, d in zip(origin, shift, stride))), module(_from(x, shift)))
+                for origin, x in fragments
+                for shift in product(*(range(p) for p in step))
+                if all(n - s >= w for n, s, w in zip(x.shape[2:], shift, window))
+            ]
+            stride = Size(*(d * p for d, p in zip(stride, step)))
+        result = np.empty((network.document.classes, *wanted), np.float32)
+        for origin, x in fragments:
+            place = (slice(None), *(slice(o, None, s) for o, s in zip(origin, stride)))
+            result[place] = outputs_of(x, kind)[0].numpy()
+    return result
+
+
+def _from(x: Tensor, shift: tuple[int, ...]) -> Tensor:
+    return x[(slice(None), slice(None), *(slice(s, None) for s in shift))]
 
 
 def at_voxel(network: Network, patch: NDArray[np.generic], kind: Kind = "probabilities") -> NDArray[np.float64]:

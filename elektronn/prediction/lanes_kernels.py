@@ -1,0 +1,276 @@
+"""Loops of the lanes engine, compiled by numba without the interpreter's lock.
+
+Buffers are flat float32 arrays of features × planes × rows, all of one :class:`Layout` per stage, so that a tap of a
+kernel is one offset whatever the feature. Their numbers are passed as int64 arrays, in bytes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from elektronn.prediction import lanes_code
+from elektronn.prediction.lanes_code import LANES, WINDOW, analyse, convolve, multiply, synthesise
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+Kernel = Callable[..., None]
+
+DIRECT = 2
+"""Vectors of a register tile of the direct convolution; with 10 rows it fills the registers."""
+
+TILES = 3
+"""Winograd tiles that are multiplied together; with 8 rows they fill the registers."""
+
+STAMP = zlib.crc32(Path(lanes_code.__file__).read_bytes())
+"""Of the code that the kernels are made of: numba compares only their own file with what it has cached."""
+
+_VECTOR = 4 * LANES
+_WIDE = TILES * _VECTOR
+_POINTS = WINDOW * WINDOW
+
+
+def window_floats(features: int) -> int:
+    """Floats of scratch for the 36 points of the tiles of one plane.
+
+    The points lie one vector further apart than they are large, lest all fall into the same few lines of the cache.
+    """
+    return _POINTS * (features * TILES + 1) * LANES
+
+
+@cache
+def direct(rows: int, relu: int) -> Kernel:
+    """A convolution tap by tap; features in blocks of ``rows``."""
+    stamp = STAMP
+
+    @numba.njit(cache=True, nogil=True)
+    def layer(
+        source: Floats,
+        target: Floats,
+        weights: Floats,
+        bias: Floats,
+        offsets: Integers,
+        channel: int,
+        plane: int,
+        count: int,
+        part: Integers,
+    ) -> None:
+        """``count`` floats of the planes ``part[0] ≤ z < part[1]``; up to 31 floats behind them are overwritten."""
+        assert stamp >= 0  # part of the key of the cache
+        size = 4 * rows * offsets.size
+        blocks = bias.size // rows
+        for z in range(part[0], part[1]):
+            for start in range(0, 4 * count, DIRECT * _VECTOR):
+                for block in range(blocks):
+                    convolve(
+                        rows,
+                        DIRECT,
+                        relu,
+                        source.ctypes.data + z * plane + start,
+                        offsets.ctypes.data,
+                        offsets.size,
+                        weights.ctypes.data + block * size,
+                        bias.ctypes.data + 4 * rows * block,
+                        target.ctypes.data + block * rows * channel + z * plane + start,
+                        channel,
+                    )
+
+    return layer
+
+
+@cache
+def winograd(kernel: int, rows: int, relu: int) -> Kernel:
+    """A convolution with a lateral kernel of ``kernel`` × ``kernel`` on vectors of lanes; features in blocks of ``rows``.
+
+    Planes are transformed once each, into a ring of as many as the kernel has taps along z. The compiled function
+    computes the planes ``part[0] ≤ z < part[1]`` and the rows of tiles ``part[2] ≤ t < part[3]`` of ``target``:
+
+    - source, target: buffers.
+    - weights: ``(36, blocks, taps · features_in, rows)``.
+    - bias: per feature.
+    - pitches: of channel, plane and row, bytes.
+    - counts: taps along z, features before, features after, height and width of the output.
+    - ring: ``taps`` times :func:`window_floats` of the features before, scratch.
+    - products: :func:`window_floats` of the features after, whole blocks, scratch.
+    """
+    edge, stamp = WINDOW + 1 - kernel, STAMP
+
+    @numba.njit(cache=True, nogil=True)
+    def layer(
+        source: Floats,
+        target: Floats,
+        weights: Floats,
+        bias: Floats,
+        pitches: Integers,
+        counts: Integers,
+        part: Integers,
+        ring: Floats,
+        products: Floats,
+    ) -> None:
+        assert stamp >= 0  # part of the key of the cache
+        channel, plane, row = pitches
+        taps, before, after, height, width = counts
+        slots, places = np.empty(taps, np.int64), np.empty(TILES, np.int64)
+        table, size = slots.ctypes.data, 4 * taps * before * rows
+        blocks = 4 * weights.size // (_POINTS * size)
+        lap, step = before * _WIDE + _VECTOR, blocks * rows * _WIDE + _VECTOR
+        across = (width + edge - 1) // edge
+        for down in range(part[2], part[3]):
+            y = min(down * edge, height - edge)
+            for first in range(0, across, TILES):
+                tiles = min(TILES, across - first)
+                for t in range(tiles):
+                    places[t] = y * row + min((first + t) * edge, width - edge) * _VECTOR
+                for z in range(part[0], part[1] + taps - 1):
+                    here = ring.ctypes.data + (z % taps) * _POINTS * lap
+                    _enter(source.ctypes.data + z * plane, channel, row, places[:tiles], before, here)
+                    if z < part[0] + taps - 1:
+                        continue
+                    for k in range(taps):
+                        slots[k] = ring.ctypes.data + ((z + 1 + k) % taps) * _POINTS * lap
+                    for index in range(_POINTS * blocks):
+                        shift, weight = index // blocks * lap, weights.ctypes.data + index * size
+                        place = products.ctypes.data + index // blocks * step + index % blocks * rows * _WIDE
+                        if tiles == 1:
+                            multiply(rows, 1, table, shift, taps, before, _WIDE, weight, place, _WIDE)
+                        elif tiles == 2:
+                            multiply(rows, 2, table, shift, taps, before, _WIDE, weight, place, _WIDE)
+                        else:
+                            multiply(rows, TILES, table, shift, taps, before, _WIDE, weight, place, _WIDE)
+                    for c in range(after):
+                        line = target.ctypes.data + c * channel + (z - taps + 1) * plane
+                        for t in range(tiles):
+                            found, shift = products.ctypes.data + c * _WIDE + t * _VECTOR, bias.ctypes.data + 4 * c
+                            synthesise(edge, relu, found, step, shift, line + places[t], row, _VECTOR)
+
+    return layer
+
+
+@numba.njit(nogil=True)  # cached as part of its caller alone, whose key knows the code
+def _enter(source: int, channel: int, row: int, places: Integers, features: int, ring: int) -> None:
+    """Transform the windows of some tiles, all features."""
+    for c in range(features):
+        for t in range(places.size):
+            target = ring + c * _WIDE + t * _VECTOR
+            analyse(source + c * channel + places[t], row, _VECTOR, target, features * _WIDE + _VECTOR)
+
+
+@numba.njit(cache=True, nogil=True)
+def largest(source: Floats, target: Floats, offsets: Integers, pitches: Integers, counts: Integers) -> None:
+    """Maxima over taps at ``offsets``: the first floats of each plane.
+
+    Args:
+        source, target: buffers.
+        offsets: floats.
+        pitches: of channel and plane, floats.
+        counts: features, planes, floats of a plane.
+    """
+    features, planes, count = counts
+    for c in range(features):
+        for z in range(planes):
+            plane = c * pitches[0] + z * pitches[1]
+            for start in range(plane, plane + count, 512):
+                stop = min(start + 512, plane + count)
+                _copy(source[start + offsets[0] : stop + offsets[0]], target[start:stop])
+                for k in range(1, offsets.size):
+                    _raise(source[start + offsets[k] : stop + offsets[k]], target[start:stop])
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy(source: Floats, target: Floats) -> None:
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _raise(source: Floats, target: Floats) -> None:
+    for i in range(target.size):
+        target[i] = source[i] if source[i] > target[i] else target[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def scatter(
+    source: Floats,
+    pitches: Integers,
+    extent: Integers,
+    first: int,
+    origins: Integers,
+    strides: Integers,
+    target: Floats,
+    target_pitches: Integers,
+    target_extent: Integers,
+) -> None:
+    """Planes in the order of the image → lanes.
+
+    Args:
+        source: ``extent`` = (features, planes, height, width) floats that are valid, ``pitches`` floats apart.
+        pitches: of channel, plane and row.
+        extent: see above.
+        first: position of the first plane along z.
+        origins: ``(lanes, 3)``: voxel zyx of each lane's first value.
+        strides: zyx, voxels between neighbouring values of a lane.
+        target: groups of 16 lanes, in a layout of ``target_pitches`` (group, channel, plane, row).
+        target_pitches: see above.
+        target_extent: values per lane, zyx; those behind the image are set to 0.
+    """
+    depth, height, width = target_extent
+    for z in range(first, first + extent[1]):
+        for c in range(extent[0]):
+            for y in range(height):
+                for lane in range(len(origins)):
+                    there = z - origins[lane, 0]
+                    if there < 0 or there % strides[0] or there // strides[0] >= depth:
+                        continue
+                    row = origins[lane, 1] + strides[1] * y
+                    count = (extent[3] - origins[lane, 2] + strides[2] - 1) // strides[2] if row < extent[2] else 0
+                    count = min(max(count, 0), width)
+                    s = c * pitches[0] + (z - first) * pitches[1] + row * pitches[2] + origins[lane, 2]
+                    t = (lane // LANES) * target_pitches[0] + c * target_pitches[1] + lane % LANES
+                    t += (there // strides[0]) * target_pitches[2] + y * target_pitches[3]
+                    for x in range(count):
+                        target[t + LANES * x] = source[s + strides[2] * x]
+                    for x in range(count, width):
+                        target[t + LANES * x] = np.float32(0)
+
+
+@numba.njit(cache=True, nogil=True)
+def gather(
+    source: Floats,
+    pitches: Integers,
+    extent: Integers,
+    origins: Integers,
+    strides: Integers,
+    result: NDArray[Any],
+    part: Integers,
+) -> None:
+    """The way back from :func:`scatter` for one group of lanes: into ``result`` (czyx) where it has such voxels.
+
+    Args:
+        source: one group in a layout of ``pitches`` (channel, plane, row), ``extent`` (zyx) values per lane.
+        pitches: see above.
+        extent: see above.
+        origins: of these lanes.
+        strides: zyx.
+        result: czyx.
+        part: the planes of lanes ``part[0] ≤ z < part[1]`` are done.
+    """
+    classes, deep, high, wide = result.shape
+    for z in range(part[0], part[1]):
+        for c in range(classes):
+            for y in range(extent[1]):
+                for lane in range(len(origins)):
+                    plane, row = origins[lane, 0] + strides[0] * z, origins[lane, 1] + strides[1] * y
+                    if plane >= deep or row >= high:
+                        continue
+                    s = c * pitches[0] + z * pitches[1] + y * pitches[2] + lane
+                    count = min(extent[2], (wide - origins[lane, 2] + strides[2] - 1) // strides[2])
+                    line = result[c, plane, row]
+                    for x in range(count):
+                        line[origins[lane, 2] + strides[2] * x] = source[s + LANES * x]
