@@ -41,6 +41,8 @@ class Engine:
         kind: probabilities, or values as they are.
     """
 
+    name = "portable"
+
     def __init__(self, network: Network, device: torch.device, kind: Kind = "probabilities") -> None:
         self.network = network.eval().to(device)
         self.device, self.kind = device, kind
