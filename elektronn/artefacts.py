@@ -118,12 +118,19 @@ def remove(path: Path) -> None:
 
 def digest(path: Path | str) -> str:
     """sha256 of a file's bytes, or of a directory's relative names and bytes in sorted order."""
-    path, total = Path(path), hashlib.sha256()
-    if not path.is_dir():
-        return _sha256(path)
-    for file in sorted(f for f in path.rglob("*") if f.is_file() and f.name not in MARKS):
-        total.update(f"{file.relative_to(path).as_posix()}\0{_sha256(file)}\n".encode())
-    return total.hexdigest()
+    path = Path(path)
+    return digest_of(digests(path)) if path.is_dir() else _sha256(path)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Relative name → sha256 of each file of a directory tree, sorted by their paths."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name not in MARKS)
+    return {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """The :func:`digest` of a directory whose :func:`digests` are known."""
+    return hashlib.sha256("".join(f"{name}\0{sum_}\n" for name, sum_ in files.items()).encode()).hexdigest()
 
 
 def fingerprint(settings: Mapping[str, Any], inputs: Iterable[str], code: str = "") -> str:
