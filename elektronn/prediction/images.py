@@ -16,7 +16,7 @@ from elektronn.errors import ConfigError, DataError
 from elektronn.network.document import Document
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import Sink, Volume, create_volume, open_volume
-from elektronn.volumes.stored import reading
+from elektronn.volumes.npy import open_npy
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def open_image(
     *,
     any_floats: bool = False,
     voxel_nm: tuple[float, float, float] | None = None,
+    model: str = "",
 ) -> Iterator[Image]:
     """Open an image for a network.
 
@@ -78,18 +79,18 @@ def open_image(
         size = Size(1, *array.shape[-2:])
         stored = array[:, None] if axes == "cyx" else array[None, None]
         volume = Volume(address, stored, "czyx", address.box(size), voxel_nm, None, {})
-        yield Image(_fitting(volume, document), axes, any_floats)
+        yield Image(_fitting(volume, document, model), axes, any_floats)
         return
     with open_volume(address, voxel_nm=voxel_nm) as volume:
-        yield Image(_fitting(volume, document), "zyx", any_floats)
+        yield Image(_fitting(volume, document, model), "zyx", any_floats)
 
 
 def _flat(address: Address, document: Document) -> tuple[NDArray[Any], str] | None:
     """The array and its axes if it is a flat image."""
     if address.format != "npy" or address.key or address.axes or not address.path.is_file():
         return None
-    with reading(address):
-        array = np.load(address.path, mmap_mode="r", allow_pickle=False)
+    with open_npy(address) as (mapped, _):
+        array = np.asarray(mapped)
     if array.size == 0 or array.dtype.kind not in "buif":
         return None
     if array.ndim == 2:
@@ -98,10 +99,10 @@ def _flat(address: Address, document: Document) -> tuple[NDArray[Any], str] | No
     return (array, "cyx") if is_channels and document.is_flat else None
 
 
-def _fitting(volume: Volume, document: Document) -> Volume:
+def _fitting(volume: Volume, document: Document, model: str) -> Volume:
     if volume.channels != document.channels:
         raise DataError(
-            f"{volume.address}: has {volume.channels} channels, the model was made for {document.channels}; "
+            f"{volume.address}: has {volume.channels} channels, the model was made for {document.channels}{model and f' ({model})'}; "
             "choose an image or a model that fits"
         )
     return volume
