@@ -65,6 +65,7 @@ def run(given: argparse.Namespace) -> None:
             device=device,
             voxel_nm=tuple(given.voxel_nm) if given.voxel_nm else None,
             progress=display.advance,
+            say=display.line,
         )
     display.line(
         f"{given.out}: {certificate.kind} of {given.image}; {certificate.voxels} random voxels recomputed by brute force "
