@@ -10,15 +10,18 @@ from elektronn.settings import Field, NotNegative, Positive, Settings
 class PredictSettings(Settings):
     """How volumes are predicted."""
 
-    output: Literal["uint8", "float32"] = "uint8"
+    output: Literal["uint8", "float16", "float32"] = "uint8"
     """Type of the stored probabilities; uint8 holds round(p·255). Values of a regression are always float32."""
-    classes: Literal["boundary", "all"] = "boundary"
-    """Of two classes: the ``boundary`` alone, or ``all``. Of other numbers of classes all are written anyway."""
+    classes: Literal["boundary", "all"] | tuple[NotNegative, ...] = "boundary"
+    """Of two classes: the ``boundary`` alone, or ``all``. Of other numbers of classes all are written anyway, unless a
+    list says which, such as [1, 2]; a list of one gives a volume without an axis of classes."""
     memory_gb: Annotated[float, Field(gt=0)] = 2.0
     """Memory that one tile may take, GB; larger tiles compute less twice."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     threads: Positive = 2
     """CPU threads of the arithmetic."""
-    certificate: NotNegative = 16
-    """Random voxels that are computed again by brute force in float64; 0 for none."""
+    certificate: NotNegative = 64
+    """Random voxels, at least, that are computed again by brute force in float64; 0 for none."""
+    pyramid: Annotated[int, Field(ge=0, le=12)] = 0
+    """Coarser levels beside the full one (zarr only): means of 2×2×2 voxels, or of 2×2 while sections are far apart."""

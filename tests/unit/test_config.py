@@ -89,7 +89,7 @@ def test_each_of_several_faults_has_a_line_that_names_the_file(tmp_path: Path) -
     with pytest.raises(ConfigError) as caught:
         read_params(file)
     assert str(caught.value).splitlines() == [
-        f"{file}: predict.output: \"int8\" is not known; write 'uint8' or 'float32'",
+        f"{file}: predict.output: \"int8\" is not known; write 'uint8', 'float16' or 'float32'",
         f"{file}: predict.threds: unknown key: did you mean 'threads'?",
         f"{file}: sampel: unknown key: did you mean 'sample'?",
     ]
