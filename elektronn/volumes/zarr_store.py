@@ -79,12 +79,16 @@ def make_zarr(plan: Plan) -> Iterator[Shardwise]:
     key, version = plan.key or "0", plan.layout.removeprefix("ngff") or "0.5"
     group = zarr.open_group(plan.part, mode="w", zarr_format=2 if version == "0.4" else 3)
     group.attrs.update({**ngff(plan.facts, key, len(plan.shape), version), "elektronn": dict(plan.facts)})
+    yield Shardwise(new_array(group, key, plan))
+
+
+def new_array(group: Any, key: str, plan: Plan) -> Any:
+    """An empty array in a group, in the version of the group; ``part``, ``key``, ``facts`` and ``layout`` do not matter."""
     lead = (1,) * (len(plan.shape) - 3)
     # NGFF 0.4 wants a folder for each axis; there are no shards
     old: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
-    options = old if version == "0.4" else _sharded(plan, lead)
-    array = group.create_array(key, shape=plan.shape, dtype=plan.dtype, chunks=lead + plan.chunks, **options)
-    yield Shardwise(array)
+    options = old if group.metadata.zarr_format == 2 else _sharded(plan, lead)
+    return group.create_array(key, shape=plan.shape, dtype=plan.dtype, chunks=lead + plan.chunks, **options)
 
 
 def _sharded(plan: Plan, lead: tuple[int, ...]) -> dict[str, Any]:
