@@ -59,7 +59,7 @@ from tests.workflow.bad_input import (
 
 ROOT = Path(__file__).parents[2]
 
-PROGRESS = re.compile(r"(boundaries|predict|train tiny): \d+/\d+.*|\d+ parameters on .*|step \d+ .*|warning: .*")
+PROGRESS = re.compile(r"(boundaries|predict|train tiny): \d+/\d+.*|\d+ parameters on .*|step \d+ .*|warning: .*|.*: needs .* RAM.*")
 """What a command may say before its error: it was at work."""
 
 IMAGE, IDS, LABELS, STORE, MODEL = (
