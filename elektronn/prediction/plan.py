@@ -12,6 +12,7 @@ from elektronn.artefacts import MARKS, code_digest, fingerprint
 from elektronn.axes import Box, Size, blocks
 from elektronn.geometry import Geometry
 from elektronn.network.document import Document
+from elektronn.prediction.pyramid import Level
 from elektronn.prediction.settings import PredictSettings
 from elektronn.prediction.tiles import choose_tile
 from elektronn.settings import plain
@@ -21,7 +22,7 @@ CODE = ("axes", "geometry", "network", "prediction")
 """Rooms whose code has a numeric effect on prediction."""
 
 CHUNKS = Size(32, 64, 64)
-SHARD = Size(128, 256, 256)
+SHARD = Size(*(4 * n for n in CHUNKS))
 """What a store keeps in one file. Blocks are whole files, so that no file is written by two processes."""
 LARGEST = 4
 """Files along a block, at most."""
@@ -39,18 +40,20 @@ class Plan:
         block: computed, written and marked as one; whole files of the store.
         tile: computed at once, inside a block.
         facts: model, image, settings and code that make it: plain data.
+        levels: coarser levels to be made of it.
     """
 
     size: Size
     block: Size
     tile: Size
     facts: Mapping[str, Any]
+    levels: tuple[Level, ...] = ()
 
     @classmethod
     def of(
         cls, document: Document, geometry: Geometry, size: Size, settings: PredictSettings, facts: Mapping[str, Any]
     ) -> Plan:
-        """The plan for an output of ``size``; ``facts`` say which model and image."""
+        """The plan for an output of ``size`` without coarser levels; ``facts`` say which model and image."""
         block = block_for(geometry, size)
         tile = choose_tile(document, geometry, Size(*map(min, size, block)), settings.memory_gb * 1e9)
         effective = {name: value for name, value in plain(settings).items() if name not in WITHOUT_EFFECT}
@@ -66,12 +69,28 @@ class Plan:
         return blocks(box.size, self.tile)
 
     @property
+    def names(self) -> list[str]:
+        """Names of the blocks, as claims have them."""
+        return [f"0-{index:07d}" for index in range(len(self.boxes))]
+
+    def parts(self, level: int) -> dict[str, Box]:
+        """The blocks of a coarser level (1, 2, …) by their names."""
+        boxes = blocks(self.levels[level - 1].size, self.block)
+        return {f"{level}-{index:07d}": box for index, box in enumerate(boxes)}
+
+    @property
+    def all_names(self) -> list[str]:
+        """Names of the blocks of all levels."""
+        return [*self.names, *(name for level in range(len(self.levels)) for name in self.parts(level + 1))]
+
+    @property
     def plain(self) -> dict[str, Any]:
         """The plan as plain data."""
         return {
             "size": list(self.size),
             "block": list(self.block),
             "tile": list(self.tile),
+            "levels": [list(level.scale) for level in self.levels],
             **self.facts,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.axes import Size
+from elektronn.errors import ConfigError, DataError
 from elektronn.network.weights import Model
 from elektronn.prediction.dense import Kind, Outputs
 from elektronn.prediction.settings import PredictSettings
 
-TOLERANCE = {"uint8": 0.5 / 255 + 1e-4, "float32": 1e-4}
-"""Largest allowed difference of a stored value from brute force in float64; of values above 1, relative to them."""
+TOLERANCE = {"uint8": 0.5 / 255 + 1e-4, "float16": 2**-12 + 1e-4, "float32": 1e-4}
+"""Largest allowed difference of a stored value from brute force in float64: half a step of storage, and rounding; of values
+above 1, relative to them."""
 
 BOUNDARY = 1
 
@@ -25,36 +28,56 @@ class Result:
 
     Attributes:
         kind: probabilities, or values as they are.
-        classes: outputs of the network.
-        is_single: only the boundary is stored, without an axis of classes.
-        dtype: ``uint8`` (p · 255) or ``float32``.
+        classes: outputs of the network that are stored, by number.
+        is_single: there is one, and no axis of classes.
+        dtype: ``uint8`` (p · 255), ``float16`` or ``float32``.
     """
 
     kind: Kind
-    classes: int
+    classes: tuple[int, ...]
     is_single: bool
     dtype: str
 
     @classmethod
     def of(cls, model: Model, settings: PredictSettings) -> Result:
-        """What a model's prediction with these settings is stored as."""
-        kind, classes = model.output, model.network.document.classes
-        is_single = kind == "probabilities" and classes == 2 and settings.classes == "boundary"
-        return cls(kind, classes, is_single, settings.output if kind == "probabilities" else "float32")
+        """What a model's prediction with these settings is stored as.
+
+        Raises:
+            ConfigError: classes that the model does not have.
+        """
+        kind, count = model.output, model.network.document.classes
+        dtype = settings.output if kind == "probabilities" else "float32"
+        if not isinstance(settings.classes, str):
+            return cls(kind, _known(settings.classes, count), len(settings.classes) == 1, dtype)
+        if kind == "probabilities" and count == 2 and settings.classes == "boundary":
+            return cls(kind, (BOUNDARY,), True, dtype)
+        return cls(kind, tuple(range(count)), False, dtype)
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any], dtype: str, is_single: bool) -> Result:
+        """The stored form of a prediction that is there, from what it says about itself.
+
+        Raises:
+            DataError: it is none of ours.
+        """
+        classes = tuple(BOUNDARY if c == "boundary" else int(c) for c in said.get("classes", ()))
+        if said.get("kind") not in ("probabilities", "values") or not classes or dtype not in TOLERANCE:
+            raise DataError("does not say what it holds; give a prediction of `elektronn predict`")
+        return cls(said["kind"], classes, is_single, dtype)
 
     def shape(self, size: Size) -> tuple[int, ...]:
         """Of the stored array for outputs of ``size`` (zyx): zyx or czyx."""
-        return tuple(size) if self.is_single else (self.classes, *size)
+        return tuple(size) if self.is_single else (len(self.classes), *size)
 
     def stored(self, outputs: Outputs) -> NDArray[Any]:
         """Outputs ``(classes, z, y, x)`` in the stored form."""
-        kept = outputs[BOUNDARY] if self.is_single else outputs
-        return np.rint(kept * 255).astype(np.uint8) if self.dtype == "uint8" else kept
+        kept = outputs[self.classes[0]] if self.is_single else outputs[list(self.classes)]
+        return np.rint(kept * 255).astype(np.uint8) if self.dtype == "uint8" else kept.astype(self.dtype, copy=False)
 
     def difference(self, stored: NDArray[Any], truth: NDArray[np.float64]) -> float:
         """Largest difference of one voxel's stored numbers from its outputs; of values above 1, relative to them."""
         value = np.asarray(stored, np.float64) / (255 if self.dtype == "uint8" else 1)
-        wanted = truth[BOUNDARY] if self.is_single else truth
+        wanted = truth[self.classes[0]] if self.is_single else truth[list(self.classes)]
         return float((np.abs(value - wanted) / np.maximum(1, np.abs(wanted))).max())
 
     @property
@@ -66,5 +89,13 @@ class Result:
     def said(self) -> dict[str, Any]:
         """What the stored array says about itself."""
         value = "value" if self.kind == "values" else ("p * 255" if self.dtype == "uint8" else "p")
-        classes = ["boundary"] if self.is_single else list(range(self.classes))
+        classes = ["boundary"] if self.is_single and self.classes == (BOUNDARY,) else list(self.classes)
         return {"kind": self.kind, "classes": classes, "value": value}
+
+
+def _known(classes: tuple[int, ...], count: int) -> tuple[int, ...]:
+    if not classes or len(set(classes)) < len(classes) or max(classes) >= count:
+        raise ConfigError(
+            f"predict.classes: {list(classes)}: the model has the classes 0 to {count - 1}; name some of them, each once"
+        )
+    return classes

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +24,11 @@ from elektronn.artefacts import digest, digest_of, digests, remove, storage, wri
 from elektronn.axes import Box
 from elektronn.errors import ConfigError, DataError, StorageError
 from elektronn.prediction.plan import CHUNKS, Plan
+from elektronn.prediction.pyramid import Level, described
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import create_volume
-from elektronn.volumes.zarr_store import Shardwise
+from elektronn.volumes.stored import Plan as ArrayPlan
+from elektronn.volumes.zarr_store import Shardwise, new_array
 
 STORE, PLAN, MANIFEST, BLOCKS, OLD = "store.zarr", "plan.json", "manifest.json", "blocks", "replaced"
 
@@ -65,7 +67,7 @@ class Work:
             finally:
                 hidden.unlink()
         if not self.store.exists():
-            self._create(shape, dtype, **said)
+            self._create(plan.levels, shape, dtype, **said)
 
     def _check(self, plan: Plan) -> None:
         try:
@@ -78,12 +80,14 @@ class Work:
                 "go on with what it was begun with, name another output, or remove that folder to begin anew"
             )
 
-    def _create(self, shape: tuple[int, ...], dtype: str, **said: Any) -> None:
+    def _create(self, levels: Sequence[Level], shape: tuple[int, ...], dtype: str, **said: Any) -> None:
         """An empty store; of several processes that make one, the first wins."""
         hidden = self.folder / f"{uuid.uuid4().hex}.zarr"
         try:
             with create_volume(replace(self.address, path=hidden), shape, dtype, chunks=CHUNKS, **said):
                 pass
+            with storage(self.out.path):
+                _add(hidden, self.key, levels)
         except StorageError as error:
             error.args = (str(error).replace(str(hidden), str(self.out.path)),)
             raise
@@ -111,8 +115,10 @@ class Work:
         array = self.array(key)
         index = (*(slice(0, n) for n in array.shape[:-3]), *box.slices)
         with storage(self.out.path):
-            Shardwise(array)[index] = values
             files = [self.store / name for name in self.files(index, key)]
+            for file in files:  # a damaged one could not be written over
+                file.unlink(missing_ok=True)
+            Shardwise(array)[index] = values
             for place in {file.parent for file in files} | set(files):
                 with suppress(FileNotFoundError):
                     _flush(place)
@@ -198,6 +204,21 @@ def made_before(out: Address, manifest: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _add(store: Path, key: str, levels: Sequence[Level]) -> None:
+    """Empty arrays for coarser levels, and their place in the metadata."""
+    import zarr
+
+    group: Any = zarr.open_group(store, mode="r+")
+    full = group[key]
+    for level in levels:
+        shape = (*full.shape[:-3], *level.size)
+        new_array(group, level.key, ArrayPlan(store, level.key, shape, full.dtype, {}, CHUNKS, ""))
+    said = dict(group.attrs)
+    image = said.get("ome", said)
+    image["multiscales"] = [described(image["multiscales"][0], levels)]
+    group.attrs.update(said)
 
 
 def _opened(store: Path, key: str) -> Any:

@@ -1,0 +1,133 @@
+"""The blocks of a prediction on their way through reader, engine and writer; and those of its coarser levels."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elektronn.axes import Box, Size
+from elektronn.prediction.certificate import Witness, complaint, places_in, share
+from elektronn.prediction.claims import Claims
+from elektronn.prediction.dense import Engine
+from elektronn.prediction.job import Job
+from elektronn.prediction.pipeline import Line, Waits
+from elektronn.prediction.pyramid import coarse
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block on its way.
+
+    Attributes:
+        name: among the claims.
+        box: in the output.
+        values: of the image around it first, of the output then.
+    """
+
+    name: str
+    box: Box
+    values: NDArray[Any]
+
+
+class Blocks:
+    """The blocks of a job, as far as nobody else does them.
+
+    Args:
+        job: what is predicted.
+        claims: open.
+        progress: called with (tiles done, tiles in all).
+        paced: called once, with an estimate of the minutes that are left, when the first tiles are done.
+    """
+
+    def __init__(self, job: Job, claims: Claims, progress: Progress, paced: Callable[[float], None]) -> None:
+        self.job, self.claims, self.progress, self.paced = job, claims, progress, paced
+        self.boxes = dict(zip(job.plan.names, job.plan.boxes))
+        self.engine = Engine(job.trained.network, job.device, job.result.kind)
+        self.witness = Witness(job.trained.network, job.result)
+        self.tiles, self.total = 0, sum(len(job.plan.tiles(box)) for box in self.boxes.values())
+        self._own = 0
+
+    def run(self) -> Waits:
+        """Do all that nobody else does, wait for the others, and go on with the coarser levels in the same way."""
+        done = self.claims.done()
+        self.tiles = sum(len(self.job.plan.tiles(box)) for name, box in self.boxes.items() if name in done)
+        waits = Line(self._read, self._compute, self._write).run()
+        for number in range(1, len(self.job.plan.levels) + 1):
+            waits += Coarser(self.job, self.claims, number).run()
+        return waits
+
+    def _read(self, stop: threading.Event) -> Iterator[Block]:
+        for name in self.claims.each(list(self.boxes), stop):
+            box = self.boxes[name]
+            yield Block(name, box, self.job.image.read(self._around(box)))
+
+    def _around(self, box: Box) -> Box:
+        """What of the image a box of the output is made from."""
+        return box.grown((0, 0, 0), [f - 1 for f in self.job.geometry.field])
+
+    def _compute(self, block: Block) -> Block:
+        values = np.empty(self.job.result.shape(block.box.size), self.job.result.dtype)
+        for tile in self.job.plan.tiles(block.box):
+            begin = time.perf_counter()
+            part = np.ascontiguousarray(block.values[(slice(None), *self._around(tile).slices)])
+            values[(..., *tile.slices)] = self.job.result.stored(self.engine.block(part))
+            self.tiles += 1
+            self._pace(tile.size.voxels / (time.perf_counter() - begin))
+            self.progress(min(self.tiles, self.total), self.total)
+        self._look(block, values)
+        return Block(block.name, block.box, values)
+
+    def _pace(self, voxels_per_s: float) -> None:
+        """Say how long it will take after the third tile (or the last): the first ones warm up."""
+        self._own += 1
+        if self._own == 3 or (self._own < 3 and self.tiles >= self.total):
+            left = self.job.plan.size.voxels * max(0, self.total - self.tiles) / self.total
+            self.paced(left / voxels_per_s / 60)
+
+    def _look(self, block: Block, values: NDArray[Any]) -> None:
+        """Compare voxels with brute force at once, so that a defect shows at the first block and not after days."""
+        for place in places_in(block.box, share(self.job.plan, self.job.settings.certificate)):
+            inside = Size(*(p - a for p, a in zip(place, block.box.start)))
+            patch = block.values[(slice(None), *self.witness.patch(inside).slices)]
+            difference = self.witness.difference(patch, values[(..., *inside)])
+            if difference > self.job.result.tolerance:
+                kept = "the prediction was not kept: report this as a defect"
+                raise complaint(difference, self.job.result.tolerance, kept)
+
+    def _write(self, block: Block) -> None:
+        write(self.job, self.claims, block)
+
+
+class Coarser:
+    """The blocks of a coarser level, made of the level below when all of that is there."""
+
+    def __init__(self, job: Job, claims: Claims, number: int) -> None:
+        self.job, self.claims, self.level = job, claims, job.plan.levels[number - 1]
+        self.boxes = job.plan.parts(number)
+
+    def run(self) -> Waits:
+        """Do all that nobody else does, and wait for the others."""
+        return Line(self._read, lambda block: block, self._write).run()
+
+    def _read(self, stop: threading.Event) -> Iterator[Block]:
+        for name in self.claims.each(list(self.boxes), stop):
+            box = self.boxes[name]
+            yield Block(name, box, coarse(self.level, box, lambda part: self.job.work.read(part, self.level.source)))
+
+    def _write(self, block: Block) -> None:
+        write(self.job, self.claims, block, self.level.key)
+
+
+def write(job: Job, claims: Claims, block: Block, key: str = "") -> None:
+    """Store a block and mark it as done, unless somebody has taken it over, believing us dead."""
+    if claims.holds(block.name):
+        files = job.work.write(block.box, block.values, key)
+        claims.finish(block.name, {"plan": job.plan.fingerprint, "files": files})
