@@ -34,7 +34,16 @@ from elektronn.training.task import Task
 from elektronn.training.trainer import Trainer
 from elektronn.training.world import World, of_class, of_volumes
 
-CODE = ("axes", "geometry", "sampling", "network", "training", "volumes/registration")
+CODE = (
+    "axes",
+    "geometry",
+    "sampling",
+    "network",
+    "training",
+    "volumes/downsample",
+    "volumes/moments",
+    "volumes/registration",
+)
 """Rooms whose code has a numeric effect on training."""
 
 WITHOUT_EFFECT = {
