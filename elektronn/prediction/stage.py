@@ -26,6 +26,7 @@ from elektronn.prediction.result import Result
 from elektronn.prediction.settings import PredictSettings
 from elektronn.prediction.work import Work
 from elektronn.volumes.address import Address
+from elektronn.volumes.arrays import check_target
 
 Say = Callable[[str], None]
 
@@ -65,6 +66,7 @@ def predict(
         StorageError: disk full or no permission; what was finished before is kept.
         CheckFailed: the certificate does not hold; there is no output.
     """
+    check_target(out)
     if settings.pyramid and out.format != "zarr":
         raise ConfigError(f"{out}: has no coarser levels; set predict.pyramid to 0, or name an output ending .zarr")
     if out.path.resolve() == image.path.resolve():

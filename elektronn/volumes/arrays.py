@@ -292,7 +292,7 @@ def create_volume(
         ConfigError: the address has a part or axes, or names a format that is only read.
         StorageError: disk full or no permission.
     """
-    _check_target(address)
+    check_target(address)
     shape = tuple(shape)  # a Size would be written by name into the header of an .npy file
     facts = {"axes": "czyx"[-len(shape) :], **(attributes or {})}
     places = {"offset_vox": offset_vox, "voxel_nm": voxel_nm, "origin_nm": origin_nm}
@@ -303,7 +303,12 @@ def create_volume(
             yield _Store(target, len(shape) == 4, address.path)
 
 
-def _check_target(address: Address) -> None:
+def check_target(address: Address) -> None:
+    """Refuse addresses that nothing can be written to.
+
+    Raises:
+        ConfigError: the address has a part or axes, or names a format that is only read.
+    """
     if address.format not in MAKERS:
         raise ConfigError(f"{address}: TIFF files are read only; name an output ending .zarr, .h5 or .npy")
     if address.crop:
