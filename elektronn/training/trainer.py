@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ from elektronn.training.previews import preview_of
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.steering import Steering
 from elektronn.training.task import Task
-from elektronn.training.verdict import due_at, early_verdict, monitor_labels
+from elektronn.training.verdict import LOOKS, due_at, early_verdict, monitor_labels
 
 FETCH_EVERY = 20
 """Steps between looks at the loss: on a GPU each look waits for the device."""
@@ -316,10 +317,11 @@ class Trainer:
 
     def _judge(self) -> None:
         """Say after the first steps whether the training looks healthy."""
-        batch = self.task.watch["train"].batch(0)
+        batches = [self.task.watch["train"].batch(i) for i in range(LOOKS)]
         losses = self.history[0]["train_loss"], self.measure("train")[0]
-        labels = monitor_labels(self._labels(batch), self.criterion.of_classes)
-        verdict = early_verdict(self.step, self.network, lambda: self.loss_of(batch), labels, losses)
+        labels = monitor_labels(self._labels(batches[0]), self.criterion.of_classes)
+        losses_of = [partial(self.loss_of, batch) for batch in batches]
+        verdict = early_verdict(self.step, self.network, losses_of, labels, losses)
         if verdict.is_healthy:
             self.listen(Noted(str(verdict)))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ SHARE = 0.05
 """Share of the steps after which the verdict is made, at most :data:`STEPS`."""
 STEPS = 200
 
-DEAD = 0.5
-"""Share of the feature maps of a layer that may be 0 everywhere."""
+DEAD = 0.9
+"""Share of the feature maps of a layer that may be 0 everywhere; networks learn well with every second one at rest."""
+LOOKS = 8
+"""Monitor batches that the activations are looked at on."""
 FADED = 1e-7
 """Smallest gradient of a layer, relative to its weights, that still moves it."""
 
@@ -75,7 +77,7 @@ def constant_loss(labels: NDArray[Any], classes: int) -> tuple[float, NDArray[np
 def early_verdict(
     step: int,
     network: Network,
-    loss_of: Callable[[], Tensor],
+    losses_of: Sequence[Callable[[], Tensor]],
     labels: NDArray[Any] | None,
     losses: tuple[float, float],
 ) -> Verdict:
@@ -84,11 +86,11 @@ def early_verdict(
     Args:
         step: updates so far.
         network: as it is now; left without gradients.
-        loss_of: computes the loss of one monitor batch, without dropout, with its graph.
-        labels: classes of that batch; None for values.
+        losses_of: compute the loss of one monitor batch each, without dropout, with its graph.
+        labels: classes of the first of these batches; None for values.
         losses: loss on the monitor examples before the first step, and now.
     """
-    dead, gradients = _look(network, loss_of)
+    dead, gradients = _look(network, losses_of)
     faults = [
         f"{share:.0%} of the maps of layer '{name}' are 0 everywhere: lower the learning rate"
         for name, share in [*dead.items()][:-1]  # an output may well be 0
@@ -112,21 +114,24 @@ def early_verdict(
     return Verdict(step, facts, tuple(faults))
 
 
-def _look(network: Network, loss_of: Callable[[], Tensor]) -> tuple[dict[str, float], dict[str, float]]:
+def _look(network: Network, losses_of: Sequence[Callable[[], Tensor]]) -> tuple[dict[str, float], dict[str, float]]:
     """Per layer, the share of maps that are 0 everywhere, and the size of the gradient relative to the weights."""
-    dead: dict[str, float] = {}
+    largest: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: object, given: object, found: Tensor) -> None:
             maps = found.detach().flatten(2).abs().amax((0, 2)) if found.ndim > 2 else found.detach().abs().amax(0)
-            dead[name] = float((maps == 0).float().mean())
+            largest[name] = torch.maximum(largest.get(name, maps), maps)
 
         return hook
 
     hooks = [layer.register_forward_hook(keep(name)) for name, layer in network.layers.items()]
     network.zero_grad(set_to_none=True)
     try:
-        loss_of().backward()  # type: ignore[no-untyped-call]
+        losses_of[0]().backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for loss_of in losses_of[1:]:
+                loss_of()
     finally:
         for hook in hooks:
             hook.remove()
@@ -138,7 +143,7 @@ def _look(network: Network, loss_of: Callable[[], Tensor]) -> tuple[dict[str, fl
             size = sum(float(p.detach().square().sum()) for p in weights)
             ratios[name] = math.sqrt(moved / max(size, 1e-30))
     network.zero_grad(set_to_none=True)
-    return dead, ratios
+    return {name: float((maps == 0).float().mean()) for name, maps in largest.items()}, ratios
 
 
 def monitor_labels(labels: Tensor, of_classes: bool) -> NDArray[Any] | None:

@@ -44,7 +44,7 @@ def test_a_layer_without_gradient_is_named(tmp_path: Path) -> None:
     with torch.no_grad():
         trainer.network.layers["output"].weight.zero_()
     batch = trainer.task.watch["train"].batch(0)
-    verdict = early_verdict(3, trainer.network, lambda: trainer.loss_of(batch), batch.labels, (0.9, 0.6))
+    verdict = early_verdict(3, trainer.network, [lambda: trainer.loss_of(batch)], batch.labels, (0.9, 0.6))
     assert verdict.faults == ("no gradient reaches layer 'conv1': check activations and initialisation",)
     assert all(p.grad is None for p in trainer.network.parameters())
 
@@ -52,7 +52,7 @@ def test_a_layer_without_gradient_is_named(tmp_path: Path) -> None:
 def test_a_loss_above_the_constant_prediction_that_does_not_fall_is_told(tmp_path: Path) -> None:
     trainer = trainer_in(tmp_path, {})
     batch = trainer.task.watch["train"].batch(0)
-    verdict = early_verdict(3, trainer.network, lambda: trainer.loss_of(batch), batch.labels, (1.5, 1.6))
+    verdict = early_verdict(3, trainer.network, [lambda: trainer.loss_of(batch)], batch.labels, (1.5, 1.6))
     assert "above that of a constant prediction" in verdict.faults[0]
     assert not verdict.is_healthy
 
