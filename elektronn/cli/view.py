@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from elektronn.artefacts import prepare
 from elektronn.cli.options import params_of, settings_arguments
 from elektronn.cli.progress import Display
-from elektronn.errors import GeometryError, at
+from elektronn.errors import ConfigError, GeometryError, at
 
 if TYPE_CHECKING:
     from elektronn.config.tree import Experiment, Params
@@ -26,7 +26,10 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     batch.add_argument(
         "--examples", type=_whole(1), default=4, metavar="K", help="how many; from the next steps if need be"
     )
-    for part in (batch,):
+    augmentations = what.add_parser(
+        "augmentations", help="what was drawn for the first examples: shares and histograms"
+    )
+    for part in (batch, augmentations):
         part.add_argument("experiment", metavar="EXPERIMENT", help="name of the section under `experiments`")
         part.add_argument("out", type=Path, metavar="OUT", help="picture to write (PNG)")
         part.add_argument(
@@ -49,7 +52,7 @@ def run(given: argparse.Namespace) -> None:
     prepare(given.out)
     with at(f"{given.params or 'settings'}: experiments.{given.experiment}", only=GeometryError):
         world = _world(given, params, experiment)
-    said = _draw_batch(given, experiment, world)
+    said = {"batch": _draw_batch, "augmentations": _draw_augmentations}[given.what](given, experiment, world)
     Display("view", given.log).line(f"{given.out}: {said}")
 
 
@@ -87,6 +90,20 @@ def _draw_batch(given: argparse.Namespace, experiment: Experiment, world: World)
         step += 1
     draw_examples(rows, reach.offset, reach.stride, given.out)
     return f"{len(rows)} training examples of experiment {given.experiment} from step {given.step} on"
+
+
+def _draw_augmentations(given: argparse.Namespace, experiment: Experiment, world: World) -> str:
+    from elektronn.report.examples import draw_augmentations
+    from elektronn.sampling.shown import summary
+
+    found = summary(_supplies(experiment, world), experiment.sampling.batch_size)
+    if found is None:
+        raise ConfigError(
+            f"experiments.{given.experiment}.data: a class of your own gives the batches, so nothing is drawn here; "
+            "`elektronn view batch` shows them"
+        )
+    draw_augmentations(found.count, found.shares, found.numbers, given.out)
+    return f"augmentations of the first {found.count} training examples of experiment {given.experiment}"
 
 
 def _whole(least: int) -> Callable[[str], int]:

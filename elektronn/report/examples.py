@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ FRAME = "#ffd54a"
 """Of the box of the outputs, and of the lines that say where a panel cuts."""
 INCHES = 3.4
 """Height of a row's panels."""
+COLUMNS = 5
+"""Panels in a row of histograms."""
 
 
 def draw_examples(
@@ -204,3 +206,54 @@ def _legend(axes: Any, labels: NDArray[Any]) -> None:
         fontsize=7,
         frameon=False,
     )
+
+
+def draw_augmentations(
+    count: int, shares: Mapping[str, float], numbers: Mapping[str, Sequence[float]], picture: Path
+) -> None:
+    """What augmentations drew, as a PNG: a bar per thing done or not, a histogram per number.
+
+    Args:
+        count: of the examples.
+        shares: of the examples, by what was done to them.
+        numbers: that were drawn, by name; none empty.
+        picture: file to write.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-(len(numbers) + 2) // COLUMNS)
+    figure = Figure(figsize=(3.6 * COLUMNS, 2.6 * rows), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(rows, COLUMNS)
+    figure.suptitle(f"what was drawn for the first {count} training examples", fontsize=11)
+    _bars(figure.add_subplot(grid[0, :2]), shares)
+    for i, (name, values) in enumerate(numbers.items(), 2):
+        _histogram(figure.add_subplot(grid[i // COLUMNS, i % COLUMNS]), name, np.asarray(values, float))
+    with writing(picture) as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def _bars(axes: Any, shares: Mapping[str, float]) -> None:
+    names = list(shares)
+    bars = axes.barh(names, list(shares.values()), color="#2166ac")
+    axes.bar_label(bars, [f"{share:.1%}" for share in shares.values()], padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1.15), xticks=np.linspace(0, 1, 6))
+    axes.tick_params(labelsize=8)
+    axes.set_title("share of the examples", fontsize=9)
+
+
+def _histogram(axes: Any, name: str, values: NDArray[np.float64]) -> None:
+    low, high = float(values.min()), float(values.max())
+    is_count = name.endswith("sections")
+    bins = np.arange(low, high + 2) - 0.5 if is_count else 30 if high > low else 1
+    axes.hist(values, bins=bins, color="#2166ac", rwidth=0.8 if is_count else None)
+    if is_count:
+        axes.set_xlim(low - 1, high + 1)
+    axes.set_title(f"{name}\n{low:.4g} … {high:.4g}, mean {values.mean():.4g}, n {len(values)}", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.locator_params(axis="x", integer=is_count, nbins=6)

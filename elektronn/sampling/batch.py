@@ -23,6 +23,7 @@ from elektronn.sampling.draws import draws
 from elektronn.sampling.grey import Change, Curve
 from elektronn.sampling.lazy import LazyVolume
 from elektronn.sampling.maps import Map, Points
+from elektronn.sampling.spatial import Numbers, Part
 
 Extent = tuple[Points, Points]
 """Lowest and highest corner, zyx."""
@@ -63,12 +64,14 @@ class Place:
         map: patch voxel → image voxel.
         box: voxels of the image that the map asks for; ``labels``: of the label volume.
         outcome: of its warp.
+        parts: of the map, and how much of each is in it.
     """
 
     map: Map
     box: Box
     labels: Box
     outcome: Outcome
+    parts: Sequence[tuple[Part, float]]
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,13 @@ class Drawn:
         volume: it was cut from.
         centre: image voxel under the middle of the patch, zyx.
         outcome: of its warp.
+        numbers: of the augmentations, from all their parts and channels.
     """
 
     volume: str
     centre: Size
     outcome: Outcome
+    numbers: Numbers
 
 
 class Supply(Protocol):
@@ -192,12 +197,19 @@ class Sampler:
         )
 
     def drawn(self, step: int, example: int) -> Drawn:
-        """What was drawn for one example of a batch; only its labels are cut, as they decide which draw counts."""
-        first = self.cubes[0]
-        cube, place, _ = self._draw(step, example, np.empty(self._label_shape(first), first.labels.dtype))
+        """What was drawn for one example of a batch; nothing is cut but labels that decide which draw counts."""
+        first, decide = self.cubes[0], self.settings.ignore_above < 1
+        labels = np.empty(self._label_shape(first), first.labels.dtype) if decide else None
+        cube, place, changes = self._draw(step, example, labels)
         middle = [np.array([n // 2]) for n in self.patch]
         centre = place.map.coordinates(middle, place.map.image_shifts).ravel()
-        return Drawn(cube.name, Size(*np.rint(centre).astype(int).tolist()), place.outcome)
+        numbers = [part.numbers(share) for part, share in place.parts]
+        # all channels share the defect of a section
+        numbers += [change.numbers for change in {id(c): c for channel in changes for c in channel}.values()]
+        pooled: dict[str, list[float]] = {}
+        for name, values in (item for said in numbers for item in said.items()):
+            pooled.setdefault(name, []).extend(values)
+        return Drawn(cube.name, Size(*np.rint(centre).astype(int).tolist()), place.outcome, pooled)
 
     def _label_shape(self, cube: Cube) -> tuple[int, ...]:
         """Shape of one example's labels: the outputs of the network, or what an image has as a whole."""
@@ -221,14 +233,16 @@ class Sampler:
         return cube, place.outcome
 
     def _draw(
-        self, step: int, example: int, labels: NDArray[np.int16] | NDArray[np.float32]
+        self, step: int, example: int, labels: NDArray[np.int16] | NDArray[np.float32] | None
     ) -> tuple[Cube, Place, list[list[Change]]]:
-        """All draws of one example; cuts its labels."""
+        """All draws of one example; cuts its labels unless nobody wants them."""
         random = draws(self.seed, step, example, self.purpose)
         limit = self.settings.ignore_above
         for _ in range(TRIES):
             cube = self.cubes[int(np.searchsorted(self.shares, random.random(), side="right"))]
             place, changes = self.place(cube, random), self.chain.changes(random)
+            if labels is None:
+                return cube, place, changes
             self._label(cube, place, labels)
             # what a volume does not hold at all is learnt from unlabelled voxels, too
             if limit >= 1 or _ignored(labels) <= limit or (cube.lazy is not None and cube.lazy.absent.any()):
@@ -260,14 +274,14 @@ class Sampler:
         """
         parts = self.chain.parts(random)
         where = random.random(3)
-        for map, outcome in self.chain.maps(parts):
+        for map, outcome, strengths in self.chain.maps(parts):
             low, high, (first, last), outputs = self._span(cube, map)
             if (high >= low).all():
                 by = low + np.floor(where * (high - low + 1))
                 box = _box(first + by, last + by, cube.size)
                 shift = by - cube.origin
                 inner = box if cube.of_sections else _box(outputs[0] + shift, outputs[1] + shift, cube.labels.shape)
-                return Place(map.moved(by), box, inner, outcome)
+                return Place(map.moved(by), box, inner, outcome, list(zip(parts, strengths)))
             if must_fit(parts):
                 need = Size(*(np.ceil(last - first) + 1).astype(int).tolist())
                 raise GeometryError(

@@ -62,8 +62,11 @@ class Chain:
                 changes[channel].append(change)
         return changes
 
-    def maps(self, parts: Sequence[Part]) -> Iterator[tuple[Map, Outcome]]:
-        """The map of all parts, then weaker ones for images in which it fits nowhere; the last one is not warped."""
+    def maps(self, parts: Sequence[Part]) -> Iterator[tuple[Map, Outcome, Sequence[float]]]:
+        """The map of all parts, then weaker ones for images in which it fits nowhere; the last one is not warped.
+
+        With each map, what became of the warp, and the strength of every part.
+        """
         shift = IDENTITY.copy()
         shift[:3, 3] = [-(n - 1) / 2 for n in self.patch]
         is_bent = any(part.bends for part in parts)
@@ -73,7 +76,8 @@ class Chain:
             for part, strength in zip(parts, strengths):
                 map = part.onto(map, strength)
             left = any(part.bends and strength for part, strength in zip(parts, strengths))
-            yield map.after(shift), ("" if not is_bent else "warped" if share == 1 else "shrunk" if left else "plain")
+            outcome: Outcome = "" if not is_bent else "warped" if share == 1 else "shrunk" if left else "plain"
+            yield map.after(shift), outcome, strengths
 
 
 def must_fit(parts: Sequence[Part]) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from elektronn.axes import Size
 from elektronn.sampling.grey import Change, Changes, Image, Range, Ranged, Softening
 from elektronn.sampling.maps import Map
-from elektronn.sampling.spatial import TooLarge
+from elektronn.sampling.spatial import Numbers, TooLarge
 from elektronn.settings import Fraction, Positive
 
 Shares = tuple[Fraction, Fraction]
@@ -84,6 +84,11 @@ class Blank:
         """See :class:`~.grey.Change`."""
         image[self.sections] = self.value
 
+    @property
+    def numbers(self) -> Numbers:
+        """See :class:`~.grey.Change`."""
+        return {"missing section: sections": [self.sections.stop - self.sections.start]}
+
 
 class FadedSection(OfSections):
     """Sections of low contrast: the distance of every value from the section's mean shrinks."""
@@ -109,6 +114,12 @@ class Fading:
         for section in image[self.sections]:
             middle = section.mean(dtype=np.float64)
             section[:] = middle + (section - middle) * self.contrast
+
+    @property
+    def numbers(self) -> Numbers:
+        """See :class:`~.grey.Change`."""
+        count = self.sections.stop - self.sections.start
+        return {"faded section: sections": [count], "faded section: contrast": [self.contrast]}
 
 
 class BlurredSection(OfSections):
@@ -169,6 +180,13 @@ class Slip:
         shifts = np.trunc(self.shifts * share)
         image, labels = _sum(map.image_shifts, shifts), map.label_shifts
         return replace(map, image_shifts=image, label_shifts=_sum(labels, shifts) if self.labels_move else labels)
+
+    def numbers(self, share: float) -> Numbers:
+        """See :class:`~.spatial.Part`."""
+        moved = [shift for shift in np.trunc(self.shifts * share).tolist() if any(shift)]
+        if not moved:
+            return {}
+        return {"misaligned section: sections": [len(moved)], "misaligned section: shift y, x / vox": moved[0]}
 
 
 def _sum(before: NDArray[np.float64] | None, more: NDArray[np.float64]) -> NDArray[np.float64]:

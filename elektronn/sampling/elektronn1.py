@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from elektronn.axes import Size
 from elektronn.sampling.maps import Map, Points
-from elektronn.sampling.spatial import NonNegative, TooLarge
+from elektronn.sampling.spatial import NonNegative, Numbers, TooLarge
 from elektronn.settings import Fraction, Settings
 
 
@@ -82,6 +82,18 @@ class Distortion:
             stretch=[value * share for value in self.stretch],
         )
         return replace(map, bend=partial(reduced.source, half=_half(reduced.required())))
+
+    def numbers(self, share: float) -> Numbers:
+        """See :class:`~.spatial.Part`."""
+        if not share:
+            return {}
+        turns = {"rotation": self.rotation, "shear": self.shear, "twist": self.twist}
+        zoom = {f"warp: magnification {axis}": [1 + (factor - 1) * share] for axis, factor in zip("zyx", self.scale)}
+        return {
+            **{f"warp: {name} / deg": [angle * share] for name, angle in turns.items()},
+            **zoom,
+            "warp: stretch": [float(value) * share for value in self.stretch],
+        }
 
     def source(self, at: Points, half: NDArray[np.float64]) -> Points:
         """Centred patch coordinates ``(3, n)`` zyx → centred image coordinates; ``half``: of what stretch refers to."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.axes import Size
-from elektronn.sampling.spatial import NonNegative
+from elektronn.sampling.spatial import NonNegative, Numbers
 from elektronn.settings import Fraction, NotNegative, Settings, checked
 
 Image = NDArray[np.float32]
@@ -22,6 +22,11 @@ class Change(Protocol):
 
     def apply(self, image: Image) -> None:
         """Change ``image`` (zyx, values in [0, 1]) in place."""
+        ...
+
+    @property
+    def numbers(self) -> Numbers:
+        """What was drawn."""
         ...
 
 
@@ -106,6 +111,11 @@ class Curve:
 
         bend_values(image, np.float32(self.a), np.float32(self.b), np.float32(self.g))
 
+    @property
+    def numbers(self) -> Numbers:
+        """See :class:`Change`."""
+        return {"grey: contrast": [self.a], "grey: brightness": [self.b], "grey: gamma": [self.g]}
+
 
 class Noise(OfChannels):
     """Additive normal noise of a strength drawn per example; values stay in [0, 1]."""
@@ -137,6 +147,11 @@ class Grain:
         image += noise
         np.clip(image, 0, 1, out=image)
 
+    @property
+    def numbers(self) -> Numbers:
+        """See :class:`Change`."""
+        return {"noise: sigma": [self.sigma]}
+
 
 class Blur(OfChannels):
     """Gaussian blur in y and x of a width drawn per example; beyond the patch lies its mirror image."""
@@ -167,3 +182,11 @@ class Softening:
 
         part = image if self.sections is None else image[self.sections]
         gaussian_filter(part, self.sigma_vox, axes=(1, 2), truncate=3.0, output=part)
+
+    @property
+    def numbers(self) -> Numbers:
+        """See :class:`Change`."""
+        if self.sections is None:
+            return {"blur: sigma / vox": [self.sigma_vox]}
+        count = self.sections.stop - self.sections.start
+        return {"blurred section: sections": [count], "blurred section: sigma / vox": [self.sigma_vox]}

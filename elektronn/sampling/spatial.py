@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
@@ -18,6 +18,10 @@ from elektronn.settings import Field, Fraction, Positive, Settings, checked
 
 NonNegative = Annotated[float, Field(ge=0)]
 TooLarge = Literal["plain", "shrink", "error"]
+
+
+Numbers = Mapping[str, Sequence[float]]
+"""What was drawn, ``component: number / unit`` → values. A name without values is something that is done or not."""
 
 
 class Part(Protocol):
@@ -37,6 +41,10 @@ class Part(Protocol):
         """The map with this part, reduced to ``share`` of its strength, 0 to 1."""
         ...
 
+    def numbers(self, share: float) -> Numbers:
+        """What was drawn, at ``share`` of its strength."""
+        ...
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -54,7 +62,18 @@ class Turn:
 
     def onto(self, map: Map, share: float) -> Map:
         """See :class:`Part`; a turn is taken whole or not at all."""
-        return map.after(self.matrix if share or self.weaker is None else self.weaker)
+        return map.after(self._at(share))
+
+    def numbers(self, share: float) -> Numbers:
+        """See :class:`Part`."""
+        turn = self._at(share)[:3, :3]
+        done = [f"flip {axis}" for axis, signs in zip("zyx", turn) if signs.sum() < 0]
+        if not np.array_equal(np.abs(turn), np.eye(3)):
+            done.append("axes exchanged")
+        return dict.fromkeys(done, ())
+
+    def _at(self, share: float) -> Matrix:
+        return self.matrix if share or self.weaker is None else self.weaker
 
 
 class Flip(Settings):
@@ -153,6 +172,20 @@ class Projection:
         """See :class:`Part`."""
         return map.after(self.matrix(share)) if share else map
 
+    def numbers(self, share: float) -> Numbers:
+        """See :class:`Part`."""
+        ranges, amount = self.ranges, self.ranges.amount * share
+        if not share:
+            return {}
+        named = zip("zyx", self.zoom)
+        return {
+            "warp: rotation / deg": [self.angles[0] * ranges.rotation_deg * amount],
+            "warp: shear / deg": [self.angles[1] * ranges.shear_deg * amount],
+            **{f"warp: magnification {axis}": [1 + value * ranges.scale * amount] for axis, value in named},
+            "warp: stretch": [value * ranges.stretch * amount for value in self.stretch],
+            "warp: perspective": [value * ranges.perspective * amount for value in self.lean],
+        }
+
     def matrix(self, share: float = 1.0) -> Matrix:
         """Centred patch coordinates → centred image coordinates; 4×4, order z, y, x, 1."""
         ranges, amount = self.ranges, self.ranges.amount * share
@@ -219,3 +252,11 @@ class Displacement:
     def onto(self, map: Map, share: float) -> Map:
         """See :class:`Part`."""
         return replace(map, ripple=Ripple(self.controls * share, self.spacing)) if share else map
+
+    def numbers(self, share: float) -> Numbers:
+        """See :class:`Part`; the displacement is that of the voxels on the grid."""
+        if not share:
+            return {}
+        grid = [np.arange(n - 3) * step for n, step in zip(self.controls.shape[1:], self.spacing)]
+        moved = np.linalg.norm(Ripple(self.controls * share, self.spacing).at(grid), axis=0)
+        return {"elastic: largest displacement / vox": [float(moved.max())]}
