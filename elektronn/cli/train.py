@@ -232,7 +232,8 @@ class _Listener:
     def __call__(self, event: Event) -> None:
         """Show one event."""
         from elektronn.console.desk import HERE
-        from elektronn.report import pictures
+        from elektronn.report import examples, pictures
+        from elektronn.sampling.shown import Summary
         from elektronn.training import control
 
         match event:
@@ -253,9 +254,10 @@ class _Listener:
             case control.Preview():
                 self._draw(event)
             case control.Examples():
-                from elektronn.report.examples import draw_examples
-
-                draw_examples(event.rows, event.offset, event.stride, self.state / "batch.png")
+                examples.draw_examples(event.rows, event.offset, event.stride, self.state / "batch.png")
+            case Summary():
+                picture = self.state / "augmentations.png"
+                examples.draw_augmentations(event.count, event.shares, event.numbers, picture)
             case control.Saved(failure=str(reason)):
                 self.display.warn(f"no backup at step {event.step}: {reason}")
             case control.Noted():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elektronn.axes import Size
 from elektronn.network.document import Document
-from elektronn.sampling.shown import Shown
+from elektronn.sampling.shown import Shown, Summary
 from elektronn.training.commands import Command as Command
 from elektronn.training.commands import SetOptimiser as SetOptimiser
 from elektronn.training.commands import SetValue as SetValue
@@ -222,6 +222,7 @@ Event = (
     | Row
     | Preview
     | Examples
+    | Summary
     | Saved
     | Warned
     | Obeyed

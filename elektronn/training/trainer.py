@@ -17,7 +17,7 @@ from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch, Supply
 from elektronn.sampling.draws import draws
 from elektronn.sampling.prefetch import Prefetch
-from elektronn.sampling.shown import shown
+from elektronn.sampling.shown import shown, summary
 from elektronn.sampling.user_data import UserBatches
 from elektronn.training.checkpoint import Backups, State, keep_diverged
 from elektronn.training.control import (
@@ -189,12 +189,14 @@ class Trainer:
             elapsed = max(self.seconds - self.row_seconds, 1e-9)
             self.listen(Stepped(self.step, value, self.counts["steps"] / elapsed, self.wait / elapsed))
         if self.step == 1 and (self.settings.preview_every or self.settings.preview_h):
-            self.listen(self.examples(batch))
+            self._show(batch)
 
-    def examples(self, batch: Batch) -> Examples:
-        """The batch of the first step as a person looks at it."""
+    def _show(self, first: Batch) -> None:
+        """What this training learns from: the batch of the first step, and what the augmentations draw."""
         reach = self.network.geometry
-        return Examples(shown(self._supply(0), batch, 0, SHOWN), reach.offset, reach.stride)
+        self.listen(Examples(shown(self._supply(0), first, 0, SHOWN), reach.offset, reach.stride))
+        if (drawn := summary(self._supply, self.sampling.batch_size)) is not None:
+            self.listen(drawn)
 
     def _prepare(self) -> None:
         """Put every number that changes with the step in place."""

@@ -79,8 +79,9 @@ def test_M070_the_start_of_a_training_writes_the_picture_of_its_first_batch(worl
     common = ["train", "dense", "--params", "params.yaml", *volumes("lab"), "--model"]
     assert main([*common, "m/model.safetensors"]) == 0
     assert imread(world / "m/state/batch.png").shape[0] > 700  # two rows
+    assert imread(world / "m/state/augmentations.png").shape[1] == 1800
     assert main([*common, "n/model.safetensors", "--set", "experiments.dense.training.preview_every=0"]) == 0
-    assert not (world / "n/state/batch.png").exists()
+    assert not list((world / "n/state").glob("*.png"))
 
 
 def test_M070_the_function_returns_data_labels_and_the_masks_of_lazy_labels() -> None:
@@ -114,6 +115,15 @@ def test_M070_the_picture_on_request(
     assert main(said) == 0
     assert f"out/p.png: {rows} training examples of experiment {experiment}" in capsys.readouterr().err
     assert imread(world / "out/p.png").shape[0] == 420 * rows
+
+
+def test_what_is_drawn_for_an_experiment_on_request(world: Path, capsys: Any) -> None:
+    common = ["--params", "params.yaml", "p.png"]
+    assert main(["view", "augmentations", "dense", *common, *volumes("lab")]) == 0
+    assert "p.png: augmentations of the first 1000 training examples" in capsys.readouterr().err
+    assert imread("p.png").shape[0] > 500
+    assert main(["view", "augmentations", "own", *common]) == 2
+    assert "experiments.own.data: a class of your own gives the batches" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("said", [["--examples", "0"], ["--step", "-1"], ["--examples", "two"]])

@@ -10,18 +10,21 @@ from matplotlib.image import imread
 
 from elektronn.axes import Size
 from elektronn.geometry import Geometry, Reach
-from elektronn.report.examples import draw_examples
-from elektronn.sampling.augment import Flip, Grey, SamplingSettings, Warp
-from elektronn.sampling.batch import Sampler
+from elektronn.report.examples import draw_augmentations, draw_examples
+from elektronn.sampling.augment import Augmentation, Elastic, Flip, Grey, SamplingSettings, Warp
+from elektronn.sampling.batch import Drawn, Sampler
 from elektronn.sampling.cubes import Cube
-from elektronn.sampling.defects import MisalignedSection
+from elektronn.sampling.defects import BlurredSection, FadedSection, MisalignedSection, MissingSection, Slip
+from elektronn.sampling.elektronn1 import Distortion
 from elektronn.sampling.extras import Lazy
-from elektronn.sampling.shown import debug_batch, shown
+from elektronn.sampling.grey import Blur, Noise
+from elektronn.sampling.shown import Summary, debug_batch, shown, summary
 from elektronn.training.control import Event, Examples, Preview
 from tests.unit.small_training import trainer_in
 
 POINT = Geometry(Reach(1, 1), Reach(1, 1), Reach(1, 1))
 OFFSET, STRIDE = Size(1, 7, 5), Size(1, 4, 4)
+PATCH = Size(3, 15, 15)
 ZEROS = np.zeros((1, 5, 5), np.int16)
 
 
@@ -144,6 +147,90 @@ def test_the_batch_to_look_at_is_the_one_that_is_learnt_from() -> None:
             assert absent.tolist() == [[0, 1]] * 3
 
 
+EVERYTHING = (
+    Flip(z=False),
+    Warp(probability=0.6, amount=0.5),
+    Elastic(probability=0.5, amplitude_vox=(0, 2, 2)),
+    MisalignedSection(probability=0.4, sections=(1, 2)),
+    Grey(contrast=0.1, brightness=0.2, gamma=0.5),
+    Noise(probability=0.3, sigma=(0.01, 0.02)),
+    Blur(probability=0.25),
+    MissingSection(probability=0.2, sections=(2, 2)),
+    FadedSection(probability=0.15),
+    BlurredSection(probability=0.1),
+)
+
+
+def test_numbers_are_those_that_were_drawn() -> None:
+    found = summary(lambda step: sampler_of(EVERYTHING), 4)
+    assert found is not None
+    assert found.count == 1000
+    expected = {"flip y": 0.5, "axes exchanged": 0.5, "warp": 0.6, "elastic": 0.5, "grey": 1.0, "noise": 0.3}
+    expected |= {"blur": 0.25, "missing section": 0.2, "faded section": 0.15, "blurred section": 0.1}
+    expected |= {"misaligned section": 0.4, "all in all warped": 0.8, "all in all not warped": 0.2}
+    for name, share in expected.items():
+        assert found.shares[name] == pytest.approx(share, abs=0.06), name
+    assert "flip z" not in found.shares
+    ranges = {"warp: rotation / deg": (-7.5, 7.5), "warp: shear / deg": (-1.5, 1.5), "warp: magnification z": (1, 1.05)}
+    ranges |= {"grey: contrast": (0.9, 1.1), "grey: brightness": (-0.2, 0.2), "grey: gamma": (2**-0.5, 2**0.5)}
+    ranges |= {"noise: sigma": (0.01, 0.02), "blur: sigma / vox": (0, 1.5), "faded section: contrast": (0.1, 0.5)}
+    ranges |= {"warp: stretch": (-0.05, 0.05), "warp: perspective": (-0.01, 0.01)}
+    for name, (low, high) in ranges.items():
+        values, room = np.array(found.numbers[name]), 0.1 * (high - low)
+        assert low <= values.min() < low + room, name
+        assert high - room < values.max() <= high, name
+    assert set(found.numbers["missing section: sections"]) == {2}
+    assert 1 < max(found.numbers["elastic: largest displacement / vox"]) < 2 * 2**0.5
+    assert set(np.abs(found.numbers["misaligned section: shift y, x / vox"])) == {0, 1, 2, 3, 4, 5}
+
+
+def test_numbers_of_a_warp_that_was_made_weaker_are_smaller() -> None:
+    patch, warp = Size(3, 27, 27), Warp(probability=1.0, too_large="shrink", scale=0.4)
+    tight = sampler_of((warp,), patch)
+    roomy = Sampler([coded(Size(40, 90, 90))], POINT, patch, tight.settings, seed=1)
+    for drawn, whole in zip(drawn_by(tight, 60), drawn_by(roomy, 60)):
+        shares = [drawn.numbers[name][0] / whole.numbers[name][0] for name in whole.numbers if "magnif" not in name]
+        assert shares == pytest.approx([shares[0]] * len(shares))
+        assert (shares[0] == 1) == (drawn.outcome == "warped")
+        assert np.log2(shares[0]) in range(-4, 1)
+    assert {drawn.outcome for drawn in drawn_by(tight, 60)} == {"warped", "shrunk"}
+    plain = sampler_of((Warp(probability=1.0, scale=0.4),), patch)
+    assert {outcome: bool(numbers) for outcome, numbers in ((d.outcome, d.numbers) for d in drawn_by(plain, 60))} == {
+        "plain": False,
+        "warped": True,
+    }
+
+
+def test_a_misalignment_says_its_sections_and_a_warp_of_elektronn_1_its_angles() -> None:
+    shifts = np.array([[0.0, 0.0], [2, -3], [2, -3]])
+    assert Slip(shifts, True, "shrink").numbers(1) == {
+        "misaligned section: sections": [2],
+        "misaligned section: shift y, x / vox": [2, -3],
+    }
+    assert Slip(shifts, True, "shrink").numbers(0.25) == {}
+    old = Distortion(Size(3, 9, 9), rotation=8.0, twist=4.0, scale=(1.2, 1.0, 1.0))
+    assert old.numbers(0.5)["warp: rotation / deg"] == [4]
+    assert old.numbers(0.5)["warp: magnification z"] == [pytest.approx(1.1)]
+    assert old.numbers(0) == {}
+
+
+def test_numbers_become_a_picture(tmp_path: Path) -> None:
+    found = summary(lambda step: sampler_of(EVERYTHING), 1)
+    assert found is not None
+    for numbers in (found.numbers, {}, {"a: sections": [1, 1]}):
+        draw_augmentations(found.count, found.shares, numbers, tmp_path / "p.png")
+        rows = -(-(len(numbers) + 2) // 5)
+        assert imread(tmp_path / "p.png").shape == (260 * rows, 1800, 4)
+
+
+def sampler_of(augment: tuple[Augmentation, ...], patch: Size = PATCH) -> Sampler:
+    return Sampler([coded(Size(6, 30, 30))], POINT, patch, SamplingSettings(augment=augment, batch_size=4), seed=1)
+
+
+def drawn_by(sampler: Sampler, count: int) -> list[Drawn]:
+    return [sampler.drawn(0, i) for i in range(count)]
+
+
 def test_a_training_shows_its_first_batch_once_unless_it_shall_draw_nothing(tmp_path: Path) -> None:
     events: list[Event] = []
     trainer = trainer_in(tmp_path / "a", {"preview_every": 3}, events=events)
@@ -153,7 +240,9 @@ def test_a_training_shows_its_first_batch_once_unless_it_shall_draw_nothing(tmp_
     assert [image.tobytes() for image, *_ in found.rows] == [image.tobytes() for image in first.image]
     assert (found.offset, found.stride) == (Size(0, 1, 1), Size(1, 1, 1))
     assert len([event for event in events if isinstance(event, Preview)]) == 2
+    (counted,) = [event for event in events if isinstance(event, Summary)]
+    assert counted.shares["warp"] == pytest.approx(0.5, abs=0.06)
     events.clear()
     trainer_in(tmp_path / "a", {"preview_every": 3, "steps": 9}, events=events).run()
     trainer_in(tmp_path / "b", {"preview_every": 0}, events=events).run()
-    assert not [event for event in events if isinstance(event, Examples)]
+    assert not [event for event in events if isinstance(event, Examples | Summary)]
