@@ -30,6 +30,7 @@ class Running(Protocol):
     seconds: float
     batch: Any
     ended: bool
+    is_sound: bool
     device: Any
     loss_sum: Any
 

@@ -80,7 +80,8 @@ class Journal:
                 case Answered(letter=Letter(command=said.Execute())):
                     self._append({"event": "answer", "step": event.step, "text": event.text})
                 case Refused():
-                    self._append({"event": "not done", "step": event.step, "text": event.reason})
+                    row = {"step": event.step, "who": event.letter.who, "text": event.letter.text}
+                    self._append({"event": "not done", **row, "reason": event.reason})
                 case _:
                     pass
 

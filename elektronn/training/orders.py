@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from elektronn.artefacts import digest, writing
-from elektronn.errors import ConfigError, ElektronnError, Stopped
+from elektronn.errors import ConfigError, DataError, ElektronnError, Stopped, StorageError
 from elektronn.network.adapt import adapt
 from elektronn.network.weights import load_tensors, save_model
 from elektronn.registry import nearest
@@ -64,15 +64,15 @@ class Orders:
             if self.journal is not None and not letter.known:
                 number = self.journal.command(running.step, letter)
             answer = self._obey(letter.command, running)
-        except Stopped:
-            raise
-        except ElektronnError as error:
+        except (ConfigError, DataError, StorageError) as error:
+            if isinstance(letter.command, said.Stop):
+                raise
             if number and self.journal is not None:
                 self.journal.refused(number, str(error))
             self._refuse(letter, str(error), running)
             return
         except Exception as error:
-            if letter.command.lasts:
+            if letter.command.lasts or isinstance(error, ElektronnError):
                 raise
             # a question may fail, for instance for lack of memory, and the training goes on
             self._refuse(letter, f"{type(error).__name__}: {error}", running)
@@ -192,6 +192,7 @@ class Orders:
         lines = adapt(running.network, backup or tensors)
         running.steering.forget_momenta()
         running.loss_sum.zero_()
+        running.is_sound = True
         return "\n".join(lines)
 
     def _ask(self, text: str, running: Running) -> str:

@@ -75,6 +75,7 @@ class Trainer:
         self.keeper = Keeper(backups.folder, settings, card, listen)
         self.step = 0
         self.ended = False
+        self.is_sound = True
         self.batch: Batch | None = None
         self.history: list[dict[str, float]] = []
         self.warnings: list[str] = []
@@ -185,6 +186,7 @@ class Trainer:
         self.wait += waited
         self.seconds += time.perf_counter() - began
         if look:
+            self.is_sound = True
             self._check(value)
             elapsed = max(self.seconds - self.row_seconds, 1e-9)
             self.listen(Stepped(self.step, value, self.counts["steps"] / elapsed, self.wait / elapsed))
@@ -241,24 +243,27 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
-    def _check(self, loss: float, *, ask: bool = True) -> bool:
-        """Whether the loss is a number. If not, a person may mend that; without one the training ends here.
+    def _check(self, loss: float) -> None:
+        """See whether the loss is a number. If not, a person may mend that; without one the training ends here.
 
         Raises:
             CheckFailed: it ends; batch and state are kept to find out why.
         """
         if math.isfinite(loss):
-            return True
+            return
+        self.is_sound = False
+        text = f"training diverged: the loss is {loss} at step {self.step}"
+        if not self.mailbox.alarm(f"{text}; load weights and lower the rate, or kill"):
+            raise self._diverged(text)
+
+    def _diverged(self, text: str) -> CheckFailed:
         rate = self._rate()
         where, what = ("", "change training.optimiser")
         if rate is not None:
             where, what = f" (learning rate {rate:g})", "lower training.optimiser.rate"
-        text = f"training diverged: the loss is {loss} at step {self.step}{where}; "
-        if ask and self.mailbox.alarm(text + "load weights and lower the rate, or kill"):
-            return False
         kept = keep_diverged(self.backups.folder, self.state(), self.batch)
-        raise CheckFailed(
-            f"{text}{what} and start again; the last backup is from before, batch and state are in {kept}"
+        return CheckFailed(
+            f"{text}{where}; {what} and start again; the last backup is from before, batch and state are in {kept}"
         )
 
     def _rate(self) -> float | None:
@@ -372,7 +377,11 @@ class Trainer:
 
     def save(self, final: bool = False) -> None:
         """Write a backup; a full disk must not end a training of days, so it only warns until the end."""
-        if not self._check(float(self.loss_sum), ask=not final):
+        self._check(float(self.loss_sum))
+        if not self.is_sound:
+            # never over a good backup
+            if final:
+                raise self._diverged(f"training diverged before step {self.step}")
             return
         try:
             path = self.backups.save(self.state())
