@@ -10,7 +10,7 @@ from elektronn.artefacts import write_json
 from elektronn.axes import Size
 from elektronn.cli.options import params_of, settings_arguments, volume
 from elektronn.cli.progress import Display
-from elektronn.errors import CheckFailed
+from elektronn.errors import CheckFailed, ConfigError
 from elektronn.settings import plain
 
 if TYPE_CHECKING:
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     verb.add_argument("image", type=volume, metavar="IMAGE", help="image volume")
-    verb.add_argument("labels", type=volume, metavar="LABELS", help="boundary map, class labels or IDs")
+    verb.add_argument("labels", type=volume, nargs="?", metavar="LABELS", help="boundary map, class labels or IDs")
+    verb.add_argument(
+        "--prediction", type=volume, metavar="FILE", help="check this prediction of IMAGE instead, by brute force"
+    )
+    verb.add_argument("--model", type=Path, metavar="FILE", help="with --prediction: model that it was made with")
+    verb.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="with --prediction: its manifest; default: FILE.json"
+    )
     verb.add_argument("--name", help="name of the volume in messages (default: the image's)")
     verb.add_argument("--json", type=Path, metavar="FILE", help="write the verdict here")
     verb.add_argument("--picture", type=Path, metavar="FILE", help="draw the verdict here (PNG)")
@@ -31,7 +38,12 @@ def arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Check; a failure still leaves the picture beside the log."""
+    """Check labels, or a prediction; a failure of labels still leaves the picture beside the log."""
+    if given.prediction:
+        _prediction(given)
+        return
+    if not given.labels:
+        raise ConfigError("LABELS is missing; name a volume of labels, or a prediction with --prediction and --model")
     from elektronn.network.chain import chain
     from elektronn.network.document import geometry
     from elektronn.volumes.content import check
@@ -58,6 +70,25 @@ def run(given: argparse.Namespace) -> None:
         write_json(given.json, facts | ({"picture": given.picture.name} if given.picture else {}))
     if given.picture:
         _draw(report, given.picture)
+
+
+def _prediction(given: argparse.Namespace) -> None:
+    """Recompute the certificate of a prediction."""
+    from elektronn.prediction.recheck import recheck
+
+    if given.labels or not given.model:
+        raise ConfigError("--prediction: wants --model FILE and no LABELS")
+    display, out = Display("check", given.log), given.prediction.path
+    manifest = given.manifest or out.with_name(out.name + ".json")
+    voxels = params_of(given).predict.certificate
+    found = recheck(given.prediction, given.model, given.image, manifest, voxels)
+    said = (
+        f"{given.prediction}: {found.voxels} random voxels recomputed by brute force differ by at most "
+        f"{found.largest:.1e} (allowed {found.tolerance:.1e})"
+    )
+    display.line(said if manifest.is_file() else f"{said}; there is no manifest to compare it with")
+    if given.json:
+        write_json(given.json, {"prediction": str(given.prediction), **found.plain})
 
 
 def _draw(report: CheckReport, path: Path) -> None:

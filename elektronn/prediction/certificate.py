@@ -59,7 +59,9 @@ class Witness:
 
 
 def places_in(box: Box, count: int) -> list[Size]:
-    """``count`` random voxels of a box, always the same ones.
+    """``count`` random voxels of a box, always the same ones; every second lies on one of its faces.
+
+    A halo that is too small or a block that lies one voxel off shows at the faces first.
 
     Example:
         >>> places_in(Box(Size(0, 0, 0), Size(1, 1, 1)), 2)
@@ -67,7 +69,14 @@ def places_in(box: Box, count: int) -> list[Size]:
     """
     z, y, x = box.start
     random = np.random.Generator(np.random.Philox(key=[box.size.voxels, (((z << 21) + y << 21) + x) % 2**64]))
-    return [Size(*(a + int(random.integers(n)) for a, n in zip(box.start, box.size))) for _ in range(count)]
+    found = []
+    for number in range(count):
+        place = [a + int(random.integers(n)) for a, n in zip(box.start, box.size)]
+        axis, side = int(random.integers(3)), int(random.integers(2))
+        if number % 2:
+            place[axis] = (box.start[axis], box.stop[axis] - 1)[side]
+        found.append(Size(*place))
+    return found
 
 
 def share(plan: Plan, voxels: int) -> int:

@@ -67,13 +67,13 @@ class Forecast:
         """
         if self.free_disk < self.disk / COMPRESSION:
             raise StorageError(
-                f"{job.work.out}: needs up to {self.disk / GIB:.3g} GiB and the disk has {self.free_disk / GIB:.3g} GiB; "
+                f"{job.work.out}: needs up to {_amount(self.disk)} and the disk has {_amount(self.free_disk)}; "
                 "free some space or choose another place"
             )
 
     def line(self, minutes: float) -> str:
         """One line for people, with the minutes that the first tiles promise."""
-        gpu = f" and {self.device / GIB:.1f} GiB on the GPU" if self.device else ""
+        gpu = f" and {_amount(self.device)} on the GPU" if self.device else ""
         time = f"about {minutes:.0f} min" if minutes >= 1 else "less than a minute"
         tight = [
             name
@@ -81,10 +81,15 @@ class Forecast:
             if is_tight
         ]
         return (
-            f"needs {self.memory / GIB:.1f} GiB RAM{gpu}, up to {self.disk / GIB:.3g} GiB disk, {time}; "
-            f"you have {self.free_memory / GIB:.1f} GiB RAM, {self.free_disk / GIB:.3g} GiB disk"
+            f"needs {_amount(self.memory)} RAM{gpu}, up to {_amount(self.disk)} disk, {time}; "
+            f"you have {_amount(self.free_memory)} RAM, {_amount(self.free_disk)} disk"
             + (f": {' and '.join(tight)} may not be enough" if tight else "")
         )
+
+
+def _amount(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / GIB:.1f} GiB" if count >= 0.1 * GIB else f"{count / 2**20:.1f} MiB"
 
 
 def _available() -> float:

@@ -54,8 +54,8 @@ class Result:
         return cls(kind, tuple(range(count)), False, dtype)
 
     @classmethod
-    def read(cls, said: Mapping[str, Any], dtype: str, is_single: bool) -> Result:
-        """The stored form of a prediction that is there, from what it says about itself.
+    def read(cls, said: Mapping[str, Any], dtype: str) -> Result:
+        """The stored form of a prediction that is there, read as ``czyx``, from what it says about itself.
 
         Raises:
             DataError: it is none of ours.
@@ -63,7 +63,7 @@ class Result:
         classes = tuple(BOUNDARY if c == "boundary" else int(c) for c in said.get("classes", ()))
         if said.get("kind") not in ("probabilities", "values") or not classes or dtype not in TOLERANCE:
             raise DataError("does not say what it holds; give a prediction of `elektronn predict`")
-        return cls(said["kind"], classes, is_single, dtype)
+        return cls(said["kind"], classes, False, dtype)
 
     def shape(self, size: Size) -> tuple[int, ...]:
         """Of the stored array for outputs of ``size`` (zyx): zyx or czyx."""

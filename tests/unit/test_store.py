@@ -317,7 +317,9 @@ def test_a_disk_that_is_clearly_too_small_is_refused_before_the_work(
     monkeypatch.setattr(
         "elektronn.prediction.forecast.shutil.disk_usage", lambda path: type("Usage", (), {"free": 20_000})
     )
-    with pytest.raises(StorageError, match=r"p.zarr: needs up to 0.00\d+ GiB and the disk has .*; free some space"):
+    with pytest.raises(
+        StorageError, match=r"p.zarr: needs up to \d+\.\d MiB and the disk has 0\.0 MiB; free some space"
+    ):
         predict(model, sources(tmp_path)["hdf5"], f"{tmp_path}/p.zarr")
     assert not (tmp_path / "p.zarr.part").exists()
 
@@ -326,7 +328,7 @@ def test_the_forecast_names_needs_means_and_what_is_tight() -> None:
     gib = 2.0**30
     said = Forecast(4 * gib, 300 * gib, 2 * gib, 100 * gib).line(90.4)
     assert said == (
-        "needs 4.0 GiB RAM, up to 300 GiB disk, about 90 min; you have 2.0 GiB RAM, 100 GiB disk: "
+        "needs 4.0 GiB RAM, up to 300.0 GiB disk, about 90 min; you have 2.0 GiB RAM, 100.0 GiB disk: "
         "memory and disk may not be enough"
     )
     assert (
