@@ -29,12 +29,14 @@ class Certificate:
         largest: largest difference of a stored probability; of a value above 1, relative to it.
         tolerance: what was allowed; for uint8 half a step of storage plus rounding.
         kind: ``probabilities`` or ``values``.
+        is_new: whether the output was made now; else it was there, made of the same, or another process finished it.
     """
 
     voxels: int
     largest: float
     tolerance: float
     kind: str = "probabilities"
+    is_new: bool = True
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -80,4 +80,6 @@ class Job:
         if found.get("fingerprint") != self.fingerprint(self.image.volume.address.digest):
             return None
         said = found["certificate"]
-        return Certificate(said["voxels"], said["largest_difference"], said["tolerance"], self.result.kind)
+        return Certificate(
+            said["voxels"], said["largest_difference"], said["tolerance"], self.result.kind, is_new=False
+        )

@@ -1,0 +1,101 @@
+"""Many volumes, one after the other: a bad one does not stop the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from elektronn.artefacts import write_text
+from elektronn.errors import ConfigError, ElektronnError
+from elektronn.prediction.certificate import Certificate
+from elektronn.volumes.table import Row
+
+COLUMNS = ("name", "image", "output", "status", "seconds", "voxels", "largest_difference", "reason")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one volume.
+
+    Attributes:
+        name, image, output: which one.
+        status: ``done``, ``skipped`` (was there already) or ``failed``.
+        seconds: that it took.
+        certificate: of the output.
+        error: why it failed.
+    """
+
+    name: str
+    image: str
+    output: str
+    status: str
+    seconds: float
+    certificate: Certificate | None = None
+    error: Exception | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As a row of the summary."""
+        found = self.certificate
+        numbers = (str(found.voxels), f"{found.largest:.2e}") if found else ("", "")
+        reason = " ".join(str(self.error).split()) if self.error else ""
+        return (self.name, self.image, self.output, self.status, f"{self.seconds:.1f}", *numbers, reason)
+
+
+def predict_all(
+    rows: Sequence[Row],
+    folder: Path,
+    one: Callable[[Row, Path], Certificate],
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Predict every volume of role ``predict``, in the order of the table.
+
+    Args:
+        rows: of the table; other roles are passed over.
+        folder: where ``NAME.zarr`` goes.
+        one: predicts one volume.
+        tell: called with each outcome.
+
+    Returns:
+        One outcome per volume of role ``predict``.
+
+    Raises:
+        ConfigError: the table has no such volume.
+    """
+    wanted = [row for row in rows if row.role == "predict"]
+    if not wanted:
+        raise ConfigError("no volume has the role predict; give it to those that are to be predicted")
+    found = []
+    for row in wanted:
+        out, begin = folder / f"{row.name}.zarr", time.perf_counter()
+        status, certificate, failure = "failed", None, None
+        try:
+            certificate = one(row, out)
+            status = "done" if certificate.is_new else "skipped"
+        except (ElektronnError, OSError, MemoryError, RuntimeError) as error:  # torch: out of memory is a RuntimeError
+            failure = error
+        seconds = time.perf_counter() - begin
+        found.append(Outcome(row.name, str(row.image), str(out), status, seconds, certificate, failure))
+        tell(found[-1])
+    return found
+
+
+def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """The outcomes as tab-separated text."""
+    lines = [COLUMNS, *(outcome.cells for outcome in outcomes)]
+    write_text(path, "".join("\t".join(cells) + "\n" for cells in lines))
+
+
+def complain(outcomes: Sequence[Outcome], summary: Path) -> None:
+    """Raise a failure of the kind of the first one, if there was one.
+
+    Raises:
+        ElektronnError: of that kind, and so with its exit code; where it was none of ours, with the exit code 1.
+    """
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if failed:
+        kind = type(failed[0].error) if isinstance(failed[0].error, ElektronnError) else ElektronnError
+        names = ", ".join(outcome.name for outcome in failed)
+        raise kind(f"{len(failed)} of {len(outcomes)} volumes failed ({names}); {summary} says why")
