@@ -62,7 +62,7 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for name in ("Snakefile", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
     skip = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for name in ("workflow", "elektronn", "envs"):
+    for name in ("workflow", "profiles", "elektronn", "envs"):
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
     (folder / "data").mkdir()
     shutil.copy(ROOT / "data" / "volumes.tsv", folder / "data")

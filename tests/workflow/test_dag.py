@@ -47,7 +47,7 @@ def differences(snakemake: dict[tuple[str, ...], Job], dvc: dict[tuple[str, ...]
         rule, target = theirs.command.split()[-2:]
         wanted = {*ours.deps, _rule_file(rule), *(_cards(theirs.deps) if rule != "report" else ())}
         found += [f"{theirs.name}: deps {wanted ^ set(theirs.deps)}"] if wanted != set(theirs.deps) else []
-        needs_card = rule in ("boundaries", "check", "train", "predict")
+        needs_card = rule in ("boundaries", "check", "train", "prediction")
         found += [f"{theirs.name}: no card of its volume"] if needs_card and not _cards(theirs.deps) else []
         found += [f"{theirs.name}: params {ours.params} {theirs.params}"] if ours.params != theirs.params else []
         found += [f"{theirs.name}: runs {rule}, not {ours.name}"] if rule != ours.name else []

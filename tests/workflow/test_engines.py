@@ -36,7 +36,7 @@ def test_changing_evaluation_reruns_evaluation_and_report_only(fresh: Project) -
 
 def test_changing_the_training_reruns_training_and_what_follows(fresh: Project) -> None:
     fresh.set(r"rate: 0.001", "rate: 0.002")
-    assert fresh.jobs() == {"train": 1, "predict": 2, "evaluate": 1, "report": 1}
+    assert fresh.jobs() == {"train": 1, "prediction": 2, "evaluate": 1, "report": 1}
 
 
 def test_a_dvc_experiment_with_another_setting_leaves_both_engines_content(fresh: Project) -> None:
@@ -54,9 +54,23 @@ def test_a_dvc_experiment_with_another_setting_leaves_both_engines_content(fresh
 def test_a_row_of_role_predict_is_one_new_prediction(fresh: Project) -> None:
     with (fresh.folder / "data/volumes.tsv").open("a") as table:
         table.write("extra\tdata/raw/sample_0.h5:raw\t\tzyx\t20,10,10\tpredict\n")
-    jobs = fresh.jobs("predict_neuro")
-    assert jobs["predict"] == 1
-    assert "train" not in jobs
+    for target in ("predict_neuro", "predict"):
+        jobs = fresh.jobs(target)
+        assert jobs["prediction"] == 1
+        assert "train" not in jobs
+
+
+def test_a_volume_that_cannot_be_predicted_does_not_stop_the_others(fresh: Project) -> None:
+    (fresh.folder / "data/raw/bad.h5").write_text("no volume")
+    with (fresh.folder / "data/volumes.tsv").open("a") as table:
+        for name, file in (("bad", "bad.h5"), ("good", "sample_0.h5"), ("other", "sample_1.h5")):
+            table.write(f"{name}\tdata/raw/{file}:raw\t\tzyx\t20,10,10\tpredict\n")
+    said = fresh.run("snakemake", "--cores", "1", "predict", check=False)
+    assert "bad.h5: is not an HDF5 file" in (fresh.folder / "data/logs/predict/neuro/bad.log").read_text()
+    found = {file.name for file in (fresh.folder / "data/predictions/neuro").glob("*.json")}
+    assert found >= {"good.zarr.json", "other.zarr.json"}, said[-3000:]
+    assert "bad.zarr.json" not in found
+    assert fresh.jobs("predict") == {"prediction": 1, "predict": 1}
 
 
 def test_a_replaced_prediction_is_noticed_by_its_manifest(fresh: Project) -> None:

@@ -1,4 +1,4 @@
-rule predict:
+rule prediction:
     input:
         model="data/models/{exp}/model.safetensors",
         image=lambda w: input_files(VOLUMES[w.volume].image),
@@ -27,9 +27,19 @@ rule predict:
         " --params-json {params.cfg:q} --log {log:q}"
 
 
+# the open-ended batch: all volumes of role predict; a new row in the table is one new job
+rule predict:
+    input:
+        expand(
+            "data/predictions/{exp}/{volume}.zarr.json",
+            exp=EXPERIMENTS,
+            volume=[row.name for row in VOLUMES.values() if row.role == "predict"],
+        ),
+    localrule: True
+
+
 for exp in EXPERIMENTS:
 
-    # the open-ended batch: all volumes of role predict; a new row in the table is one new job
     rule:
         name:
             f"predict_{exp}"
