@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("config", type=Path, metavar="CONFIG", help="config file, or the name of an example")
     made.add_argument(
         "--gpu",
-        type=_device,
+        type=device_name,
         metavar="{auto,false,N}",
         help="auto: a GPU if there is one; false: CPU; N: GPU number N (default: `device` of the config)",
     )
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _device(text: str) -> str:
+def device_name(text: str) -> str:
     """``--gpu`` in our words."""
     if text.lower() == "false":
         return "cpu"
