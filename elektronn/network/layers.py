@@ -77,6 +77,18 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, dilation: Size = ONE) -> T
     return unfolded(F.conv2d(planes, flat, bias, dilation=(dilation.y, dilation.x)), batch)
 
 
+def convolve_dense(x: Tensor, weight: Tensor, bias: Tensor, dilation: Size = ONE) -> Tensor:
+    """The same for large images, without gradients: channels last, planes as a 2-D batch where the kernel is flat.
+
+    There torch's 3-D convolution is as fast as a 2-D one, and stacking z-taps would only copy.
+    """
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    if weight.shape[2] == 1:
+        flat = weight[:, :, 0].contiguous(memory_format=torch.channels_last)
+        return unfolded(F.conv2d(folded(x), flat, bias, dilation=(dilation.y, dilation.x)), x.shape[0])
+    return convolve_plainly(x, weight.contiguous(memory_format=torch.channels_last_3d), bias, dilation)
+
+
 def pool_strided(x: Tensor, pool: Size) -> Tensor:
     """Max pooling with stride = window; a remainder at the end is cut off."""
     if pool.voxels == 1:
@@ -158,24 +170,24 @@ class Convolution(Windowed):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, features_in, z, y, x)`` → ``(b, features, z', y', x')``, strided."""
-        return self._run(x, ONE, lambda maps: pool_strided(maps, self.layer.pool))
+        return self._run(x, convolve, ONE, lambda maps: pool_strided(maps, self.layer.pool))
 
     def dense(self, x: Tensor, dilation: Size) -> Tensor:
         """The same for every position: taps ``dilation`` apart, pooling with stride 1."""
-        return self._run(x, dilation, lambda maps: pool_dense(maps, self.layer.pool, dilation))
+        return self._run(x, convolve_dense, dilation, lambda maps: pool_dense(maps, self.layer.pool, dilation))
 
-    def _run(self, x: Tensor, dilation: Size, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    def _run(
+        self, x: Tensor, convolution: Callable[..., Tensor], dilation: Size, pool: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        if x.device.type != "cpu" or x.dtype == torch.float64:
+            convolution = convolve_plainly
         drops = self.training and self.layer.dropout > 0
         if self.layer.pooling == "max" and not drops:
-            return self.activation(pool(self._convolve(x, self.bias, dilation)))
-        maps = self._convolve(x, torch.zeros_like(self.bias), dilation)
+            return self.activation(pool(convolution(x, self.weight, self.bias, dilation)))
+        maps = convolution(x, self.weight, torch.zeros_like(self.bias), dilation)
         pooled = pool(maps) if self.layer.pooling == "max" else largest_magnitude(pool, maps)
         pooled = F.dropout(pooled, self.layer.dropout, drops)
         return self.activation(pooled + self.bias[:, None, None, None])
-
-    def _convolve(self, x: Tensor, bias: Tensor, dilation: Size) -> Tensor:
-        on_cpu = x.device.type == "cpu" and x.dtype != torch.float64
-        return (convolve if on_cpu else convolve_plainly)(x, self.weight, bias, dilation)
 
 
 class Perceptron(Block):
