@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elektronn.artefacts import write_text
 from elektronn.axes import Box, Size
 from elektronn.prediction.certificate import Witness, complaint, places_in, share
 from elektronn.prediction.claims import Claims
-from elektronn.prediction.dense import Engine
+from elektronn.prediction.engines import Predictor, engine_for
 from elektronn.prediction.job import Job
 from elektronn.prediction.pipeline import Line, Waits
 from elektronn.prediction.pyramid import coarse
@@ -50,7 +51,7 @@ class Blocks:
     def __init__(self, job: Job, claims: Claims, progress: Progress, paced: Callable[[float], None]) -> None:
         self.job, self.claims, self.progress, self.paced = job, claims, progress, paced
         self.boxes = dict(zip(job.plan.names, job.plan.boxes))
-        self.engine = Engine(job.trained.network, job.device, job.result.kind)
+        self.engine = _agreed_engine(job)
         self.witness = Witness(job.trained.network, job.result)
         self.tiles, self.total = 0, sum(len(job.plan.tiles(box)) for box in self.boxes.values())
         self._own = 0
@@ -131,3 +132,18 @@ def write(job: Job, claims: Claims, block: Block, key: str = "") -> None:
     if claims.holds(block.name):
         files = job.work.write(block.box, block.values, key)
         claims.finish(block.name, {"plan": job.plan.fingerprint, "files": files})
+
+
+def _agreed_engine(job: Job) -> Predictor:
+    """The engine that whoever came first has chosen: a block is the same to the last bit whoever computes it.
+
+    Raises:
+        ConfigError: that engine does not run here.
+    """
+    note = job.engine_note
+    wanted: Any = note.read_text(encoding="utf-8") if note.is_file() else job.settings.engine
+    network, threads = job.trained.network, job.settings.threads
+    engine = engine_for(network, wanted, job.plan.size, device=job.device, kind=job.result.kind, threads=threads)
+    if not note.is_file():
+        write_text(note, engine.name)
+    return engine

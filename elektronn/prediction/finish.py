@@ -37,6 +37,7 @@ def finish(job: Job, claims: Claims) -> Certificate:
         "fingerprint": job.fingerprint(image),
         "inputs": {"model": job.plan.facts["model"], "image": image},
         "settings": plain(job.settings),
+        "engine": job.engine_note.read_text(encoding="utf-8"),
         "attributes": job.said,
         "certificate": certificate.plain,
     }

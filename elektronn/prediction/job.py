@@ -48,6 +48,11 @@ class Job:
         return self.trained.network.geometry
 
     @property
+    def engine_note(self) -> Path:
+        """File of the working folder that names the engine of all its blocks."""
+        return self.work.folder / "engine"
+
+    @property
     def said(self) -> dict[str, Any]:
         """What the output says about itself."""
         return {
