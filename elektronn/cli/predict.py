@@ -62,11 +62,14 @@ def arguments(verb: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Predict."""
     from elektronn.network.device import choose_device
+    from elektronn.prediction.allocator import keep_memory
 
     _check(given)
     params, display = params_of(given), Display("predict", given.log)
     with at("predict"):
         device = choose_device(params.predict.device)
+    if device.type == "cpu":
+        keep_memory()
     if given.strided:
         from elektronn.prediction.strided import predict_strided
 
