@@ -1,8 +1,8 @@
-"""Layers and dense prediction against torch as one writes it first: `python benchmarks/network.py`.
+"""Layers against torch as one writes it first: `python benchmarks/network.py`.
 
-Prints, for neuro_3d, medians of interleaved runs: the training step and the dense prediction with convolutions over
-planes against plain conv3d (the named reference), dense pooling against dilated max_pool3d, the engine against
-shift-and-stitch, and the peak memory of dense prediction against the closed form of the tile chooser.
+Prints, for neuro_3d, medians of interleaved runs: the training step with convolutions over planes against plain conv3d
+(the named reference), dense pooling against dilated max_pool3d, and the peak memory of dense prediction against the
+closed form of the tile chooser. The engines of dense prediction are compared in dense.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -22,11 +21,9 @@ from elektronn.network import layers as network_layers
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.layers import convolve, convolve_plainly, pool_dense
-from elektronn.prediction.dense import Engine, by_shifting
 from elektronn.prediction.tiles import bytes_of
 
 ROUNDS = 7
-TILE = Size(16, 128, 128)
 
 
 def compare(ways: dict[str, Callable[[], object]], reference: str, unit: float, name: str) -> None:
@@ -98,14 +95,6 @@ def main() -> None:
     step = training_step(network)
     ways = {"planes": with_convolution(convolve, step), "plain conv3d": with_convolution(convolve_plainly, step)}
     compare(ways, "plain conv3d", 5, "training, it/s")
-    image = np.random.default_rng(0).integers(0, 256, (1, TILE.z + 4, TILE.y + 30, TILE.x + 30), dtype=np.uint8)
-    engine = Engine(build(chain(NetworkSettings()), seed=1), torch.device("cpu"))
-    ways = {
-        "planes": with_convolution(convolve, lambda: engine.block(image)),
-        "plain conv3d": with_convolution(convolve_plainly, lambda: engine.block(image)),
-        "shift-and-stitch": lambda: by_shifting(engine.network, image),
-    }
-    compare(ways, "shift-and-stitch", TILE.voxels / 1e6, "dense, Mvox/s")
     x = torch.rand(1, 10, 20, 155, 155).contiguous(memory_format=torch.channels_last_3d)
     pool, dilation = Size(1, 2, 2), Size(1, 2, 2)
     ways = {
