@@ -26,7 +26,7 @@ from elektronn.network.nodes import ONE
 from elektronn.prediction.dense import Kind, Outputs, as_input, outputs_of
 from elektronn.prediction.lanes_kernels import Floats, Integers, gather, largest, scatter
 from elektronn.prediction.lanes_layer import LaneLayer, floats, integers
-from elektronn.prediction.lanes_plan import LANES, Lanes, Layout, misfit, split
+from elektronn.prediction.lanes_plan import LANES, Lanes, Layout, halo_of, misfit, split
 
 CHUNK = 4
 """Planes before the lanes are computed in chunks of that many times what their kernels see beyond one plane."""
@@ -81,7 +81,7 @@ class LanesEngine:
 
     def _scores(self, x: Floats) -> Floats:
         wanted = self.geometry.dense(x.shape[1:])
-        halo = Size(*(sum(layer.layer.kernel[a] - 1 for layer in self.tail) for a in range(3)))
+        halo = halo_of([layer.layer for layer in self.tail])
         lanes = Lanes.of(self.geometry.stride, wanted, halo)
         layout = Layout(Size(*(e + h for e, h in zip(lanes.extent, halo))), LANES)
         features = [self.front[-1].layer.maps, *(layer.written for layer in self.tail)]

@@ -60,6 +60,14 @@ def _fused(b: Any, x: Any, y: Any, z: Any) -> Any:
     return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.fma.v16f32"), [x, y, z])
 
 
+def _expect(b: Any, address: Any, writing: bool) -> None:
+    """Have the cache fetch a line that will be needed."""
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
+    call = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0i8")
+    b.call(call, [b.inttoptr(address, ir.IntType(8).as_pointer()), number(int(writing)), number(3), number(1)])
+
+
 def _positive(b: Any, x: Any) -> Any:
     zero = _constant(0)
     return b.select(b.fcmp_ordered(">", x, zero), x, zero)
@@ -190,21 +198,28 @@ def convolve(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def analyse(_: Any, source: Any, row: Any, column: Any, target: Any, pitch: Any) -> Any:
-    """Winograd's input transform of 6×6 vectors: ``target[(6 i + j) · pitch] = (Bᵀ d B)[i, j]``."""
+def analyse(_: Any, source: Any, row: Any, column: Any, target: Any, pitch: Any, ahead: Any) -> Any:
+    """Winograd's input transform of 6×6 vectors: ``target[(6 i + j) · pitch] = (Bᵀ d B)[i, j]``.
+
+    The cache is told to fetch the same window ``ahead`` bytes further on: those of the next feature lie too far away
+    for the processor to foresee it.
+    """
 
     def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
-        source, row, column, target, pitch = given
+        source, row, column, target, pitch, ahead = given
         places = [
             [b.add(_shifted(b, source, row, i), _times(b, column, j)) for i in range(WINDOW)] for j in range(WINDOW)
         ]
+        for line in places:
+            for place in line:
+                _expect(b, b.add(place, ahead), False)
         columns = [_analysed(b, [_load(b, place) for place in line]) for line in places]
         for i in range(WINDOW):
             for j, value in enumerate(_analysed(b, [line[i] for line in columns])):
                 _store(b, value, _shifted(b, target, pitch, WINDOW * i + j))
         return context.get_dummy_value()
 
-    return _signature((), 5), emit
+    return _signature((), 6), emit
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -218,12 +233,16 @@ def synthesise(
     target: Any,
     row: Any,
     column: Any,
+    ahead: Any,
 ) -> Any:
-    """Winograd's output transform to ``edge`` × ``edge`` vectors: ``act(Aᵀ m A + bias)``."""
+    """Winograd's output transform to ``edge`` × ``edge`` vectors: ``act(Aᵀ m A + bias)``; ``ahead`` as in :func:`analyse`."""
 
     def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
-        source, pitch, bias, target, row, column = given[2:]
+        source, pitch, bias, target, row, column, ahead = given[2:]
         shift, size = _spread(b, bias), _integer_of(edge)
+        for i in range(size):
+            for j in range(size):
+                _expect(b, b.add(b.add(_shifted(b, target, row, i), _times(b, column, j)), ahead), True)
         columns = [
             _synthesised(b, [_load(b, _shifted(b, source, pitch, WINDOW * i + j)) for i in range(WINDOW)], size)
             for j in range(WINDOW)
@@ -235,7 +254,7 @@ def synthesise(
                 _store(b, result, b.add(_shifted(b, target, row, i), _times(b, column, j)))
         return context.get_dummy_value()
 
-    return _signature((edge, relu), 6), emit
+    return _signature((edge, relu), 7), emit
 
 
 def _analysed(b: Any, d: list[Any]) -> list[Any]:

@@ -148,7 +148,7 @@ def winograd(kernel: int, rows: int, relu: int) -> Kernel:
                         line = target.ctypes.data + c * channel + (z - taps + 1) * plane
                         for t in range(tiles):
                             found, shift = products.ctypes.data + c * _WIDE + t * _VECTOR, bias.ctypes.data + 4 * c
-                            synthesise(edge, relu, found, step, shift, line + places[t], row, _VECTOR)
+                            synthesise(edge, relu, found, step, shift, line + places[t], row, _VECTOR, channel)
 
     return layer
 
@@ -159,7 +159,7 @@ def _enter(source: int, channel: int, row: int, places: Integers, features: int,
     for c in range(features):
         for t in range(places.size):
             target = ring + c * _WIDE + t * _VECTOR
-            analyse(source + c * channel + places[t], row, _VECTOR, target, features * _WIDE + _VECTOR)
+            analyse(source + c * channel + places[t], row, _VECTOR, target, features * _WIDE + _VECTOR, channel)
 
 
 @numba.njit(cache=True, nogil=True)

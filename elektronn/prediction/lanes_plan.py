@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.axes import Size
+from elektronn.geometry import Geometry
 from elektronn.network.document import ConvLayer, Document, layers
 from elektronn.network.kinds import StandardLayer
 from elektronn.network.nodes import ONE, maxout_of
@@ -70,6 +72,25 @@ def _standards(document: Document) -> int:
 def split(chain: list[ConvLayer]) -> int:
     """How many layers come before the lanes: all up to the last pooling, at least one."""
     return max([1, *(i + 1 for i, layer in enumerate(chain) if layer.pool != ONE)])
+
+
+def halo_of(tail: Sequence[ConvLayer]) -> Size:
+    """What the convolutions in lanes see beyond one value, zyx, in steps of the stride."""
+    return Size(*(sum(layer.kernel[axis] - 1 for layer in tail) for axis in range(3)))
+
+
+def lanes_bytes(document: Document, geometry: Geometry, tile: Size) -> int:
+    """Memory of the lanes engine for one output tile (zyx), bytes: its two buffers, one plane before them, the scores."""
+    chain = convolutions(document)
+    tail = chain[split(chain) :]
+    halo = halo_of(tail)
+    lanes = Lanes.of(geometry.stride, tile, halo)
+    layout = Layout(Size(*(e + h for e, h in zip(lanes.extent, halo))), LANES)
+    features = [layer.maps for layer in chain[split(chain) - 1 :]]
+    buffers = lanes.groups * layout.floats(max(features[::2])) + layout.floats(max(features[1::2]))
+    patch = Size(*(n + f - 1 for n, f in zip(tile, geometry.field)))
+    plane = 2 * max(layer.maps for layer in chain[: split(chain)]) * patch.y * patch.x
+    return 4 * (buffers + plane + document.channels * patch.voxels + 2 * document.classes * tile.voxels)
 
 
 @dataclass(frozen=True)

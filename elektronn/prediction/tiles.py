@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 from elektronn.axes import Size
 from elektronn.errors import GeometryError
 from elektronn.geometry import Geometry
 from elektronn.network.document import ConvLayer, Document, layers, reaches
+from elektronn.prediction.lanes_plan import lanes_bytes, misfit
 
 MEASURED_OVERHEAD = 1.15
 """Peak memory over the closed form below, measured at most 1.09 (benchmarks/network.py)."""
 
 
 def bytes_of(document: Document, geometry: Geometry, tile: Size) -> int:
-    """Memory of the activations that live at the same time, at most, for one output tile (zyx), bytes."""
+    """Memory that one output tile (zyx) takes at most, whichever engine predicts it, bytes."""
+    in_lanes = 0 if misfit(document) else lanes_bytes(document, geometry, tile)
+    return int(MEASURED_OVERHEAD * max(in_lanes, 4 * _alive(document, geometry, tile)))
+
+
+def _alive(document: Document, geometry: Geometry, tile: Size) -> int:
+    """Numbers of the portable engine that live at the same time, at most."""
     patch = Size(*(n + f - 1 for n, f in zip(tile, geometry.field)))
     seen, nodes = reaches(document), document.nodes
     readers = {parent: node.name for node in nodes for parent in node.parents}
@@ -23,19 +32,20 @@ def bytes_of(document: Document, geometry: Geometry, tile: Size) -> int:
         extra, kept = 0, layer.features * size.voxels
         if isinstance(layer, ConvLayer):
             source = Size(*(n - f + 1 for n, f in zip(patch, before.field)))
-            extra = layer.kernel.z * layer.features_in * source.voxels if layer.kernel.z > 1 else 0
             inner = Size(*(n - (k - 1) * d for n, k, d in zip(source, layer.kernel, before.stride)))
             kept = layer.maps * inner.voxels
         largest = max(largest, sum(alive.values()) + extra + kept)
         alive[node.name] = kept
         alive = {name: count for name, count in alive.items() if readers.get(name) != node.name}
-    return int(4 * largest * MEASURED_OVERHEAD)
+    return largest
 
 
 def choose_tile(document: Document, geometry: Geometry, wanted: Size, memory: float) -> Size:
-    """Largest output tile (zyx) for an output of size ``wanted`` within ``memory`` bytes.
+    """The output tile (zyx) that computes least twice, for an output of size ``wanted`` within ``memory`` bytes.
 
-    The axis whose halving recomputes least is halved until the tile fits.
+    The volume is cut into equal parts until they fit, once more each time along the axis where that adds the least
+    work for the memory it saves. Late layers carry most of the work and see little beyond a tile, so tiles become flat
+    where kernels are.
 
     Raises:
         GeometryError: even one voxel does not fit.
@@ -44,14 +54,31 @@ def choose_tile(document: Document, geometry: Geometry, wanted: Size, memory: fl
     while bytes_of(document, geometry, tile) > memory:
         if tile.voxels == 1:
             raise GeometryError(f"predict.memory_gb: one voxel needs {bytes_of(document, geometry, tile) / 1e9:.3f} GB")
-        halves = [Size(*(-(-n // 2) if i == axis else n for i, n in enumerate(tile))) for axis in range(3)]
-        tile = min((h for h in halves if h != tile), key=lambda h: _overlap(geometry, h) * tile.voxels)
+        before, smaller = _work(document, geometry, tile), [_cut(tile, wanted, axis) for axis in range(3)]
+        prices = {
+            cut: math.log(_work(document, geometry, cut) / before) / math.log(tile.voxels / cut.voxels)
+            for cut in smaller
+            if cut != tile
+        }
+        tile = min(prices, key=lambda cut: prices[cut])
     return tile
 
 
-def _overlap(geometry: Geometry, tile: Size) -> float:
-    """Input voxels read per output voxel."""
-    share = 1.0
-    for n, f in zip(tile, geometry.field):
-        share *= (n + f - 1) / n
-    return share
+def _cut(tile: Size, wanted: Size, axis: int) -> Size:
+    """A tile of one part more along an axis, or of several where that makes no difference."""
+    parts = -(-wanted[axis] // tile[axis])
+    while parts < wanted[axis] and -(-wanted[axis] // parts) == tile[axis]:
+        parts += 1
+    return Size(*(-(-wanted[axis] // parts) if a == axis else n for a, n in enumerate(tile)))
+
+
+def _work(document: Document, geometry: Geometry, tile: Size) -> float:
+    """Multiply-adds per output voxel when the volume is cut into such tiles."""
+    seen, total = reaches(document), 0
+    for node, layer in zip(document.nodes[1:], layers(document)):
+        before, places = seen[node.parents[0]], 1
+        if isinstance(layer, ConvLayer):
+            for n, field, r, kernel in zip(tile, geometry.field, before.axes, layer.kernel):
+                places *= n + field - r.field - (kernel - 1) * r.stride
+            total += places * layer.maps * layer.features_in * layer.kernel.voxels
+    return max(total, 1) / tile.voxels
