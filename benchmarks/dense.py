@@ -26,10 +26,10 @@ import torch.nn.functional as F
 from elektronn.axes import Size
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
-from elektronn.network.document import Document, layers
 from elektronn.network.layers import Convolution
 from elektronn.prediction.allocator import keep_memory
 from elektronn.prediction.dense import Engine
+from elektronn.prediction.engines import operations
 from elektronn.prediction.lanes import LanesEngine
 from elektronn.prediction.tiles import bytes_of
 
@@ -140,12 +140,7 @@ def measured(ways: dict[str, Way], rounds: int) -> dict[str, tuple[float, float]
                 way.work()
                 times[name].append((time.process_time() - start, time.perf_counter() - clock))
     # the first round compiles and allocates
-    return {name: (min(t[1:])[0], min(c for _, c in t[1:])) for name, t in times.items()}
-
-
-def operations(document: Document) -> int:
-    """Multiplications and additions per voxel, without any done twice."""
-    return 2 * sum(layer.operations(layer.window, Size(1, 1, 1)) // layer.pool.voxels for layer in layers(document))
+    return {name: (min(p for p, _ in t[1:]), min(c for _, c in t[1:])) for name, t in times.items()}
 
 
 def best_convolution() -> float:
@@ -202,6 +197,7 @@ from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.prediction.allocator import keep_memory
 from elektronn.prediction.dense import Engine
+from elektronn.prediction.engines import operations
 from elektronn.prediction.lanes import LanesEngine
 if {tuned}: keep_memory()
 torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elektronn.axes import Size
+from elektronn.geometry import Geometry
 from elektronn.network.build import Network
 from elektronn.network.document import layers
 
 Outputs = NDArray[np.float32]
 Kind = Literal["probabilities", "values"]
+T = TypeVar("T", bound=np.generic)
 
 
 def as_input(block: NDArray[np.generic], dtype: type = np.float32) -> NDArray[np.floating]:
@@ -25,6 +27,21 @@ def as_input(block: NDArray[np.generic], dtype: type = np.float32) -> NDArray[np
         return scaled
     # torch wants to be able to write; a part of a memory-mapped file cannot be written
     return np.require(block, dtype, "W")
+
+
+def mirrored(image: NDArray[T], geometry: Geometry) -> NDArray[T]:
+    """An image block ``(c, z, y, x)`` continued by its mirror image on all sides, so that outputs cover all of it.
+
+    Edges are repeated. The outputs of the result lie where the image's voxels lie; those at least a field of view away
+    from its edges are the same as without mirroring.
+
+    Example:
+        >>> from elektronn.geometry import Reach
+        >>> mirrored(np.array([[[[1, 2, 3]]]]), Geometry(Reach(1, 1), Reach(1, 1), Reach(5, 1)))[0, 0, 0]
+        array([2, 1, 1, 2, 3, 3, 2])
+    """
+    margins = [(o, f - 1 - o) for o, f in zip(geometry.offset, geometry.field)]
+    return np.pad(image, [(0, 0), *margins], mode="symmetric")
 
 
 def outputs_of(scores: Tensor, kind: Kind) -> Tensor:
