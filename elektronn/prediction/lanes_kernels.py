@@ -164,7 +164,7 @@ def _enter(source: int, channel: int, row: int, places: Integers, features: int,
 
 @numba.njit(cache=True, nogil=True)
 def largest(source: Floats, target: Floats, offsets: Integers, pitches: Integers, counts: Integers) -> None:
-    """Maxima over taps at ``offsets``: the first floats of each plane.
+    """Maxima over two or more taps at ``offsets``: the first floats of each plane.
 
     Args:
         source, target: buffers.
@@ -178,15 +178,19 @@ def largest(source: Floats, target: Floats, offsets: Integers, pitches: Integers
             plane = c * pitches[0] + z * pitches[1]
             for start in range(plane, plane + count, 512):
                 stop = min(start + 512, plane + count)
-                _copy(source[start + offsets[0] : stop + offsets[0]], target[start:stop])
-                for k in range(1, offsets.size):
+                first, second = (
+                    source[start + offsets[0] : stop + offsets[0]],
+                    source[start + offsets[1] : stop + offsets[1]],
+                )
+                _larger(first, second, target[start:stop])
+                for k in range(2, offsets.size):
                     _raise(source[start + offsets[k] : stop + offsets[k]], target[start:stop])
 
 
 @numba.njit(cache=True, nogil=True)
-def _copy(source: Floats, target: Floats) -> None:
+def _larger(a: Floats, b: Floats, target: Floats) -> None:
     for i in range(target.size):
-        target[i] = source[i]
+        target[i] = a[i] if a[i] > b[i] else b[i]
 
 
 @numba.njit(cache=True, nogil=True)
