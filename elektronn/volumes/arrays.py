@@ -304,10 +304,10 @@ def create_volume(
 
 
 def check_target(address: Address) -> None:
-    """Refuse addresses that nothing can be written to.
+    """Refuse an address that nothing can be written to.
 
     Raises:
-        ConfigError: the address has a part or axes, or names a format that is only read.
+        ConfigError: a format that is only read, a part of a volume, an order of axes, or a key in an ``.npy`` file.
     """
     if address.format not in MAKERS:
         raise ConfigError(f"{address}: TIFF files are read only; name an output ending .zarr, .h5 or .npy")
@@ -315,3 +315,5 @@ def check_target(address: Address) -> None:
         raise ConfigError(f"{address}: an output has no [part]; leave it out")
     if address.axes:
         raise ConfigError(f"{address}: an output is written in the order zyx (czyx); leave @{address.axes} out")
+    if address.format == "npy" and address.key:
+        raise ConfigError(f"{address}: an .npy file holds one array and has no key '{address.key}'; leave the key out")
