@@ -59,7 +59,9 @@ from tests.workflow.bad_input import (
 
 ROOT = Path(__file__).parents[2]
 
-PROGRESS = re.compile(r"(boundaries|predict|train tiny): \d+/\d+.*|\d+ parameters on .*|step \d+ .*|warning: .*|.*: needs .* RAM.*")
+PROGRESS = re.compile(
+    r"(boundaries|predict|train tiny): \d+/\d+.*|\d+ parameters on .*|step \d+ .*|warning: .*|.*: needs .* RAM.*"
+)
 """What a command may say before its error: it was at work."""
 
 IMAGE, IDS, LABELS, STORE, MODEL = (
@@ -169,9 +171,12 @@ SETTINGS = (
     Case("patch-below-field-of-view", edit("13, 13", "7, 7"), CONFIG, f"{TINY}: network: … valid sizes are 9, 11, 13"),
     Case("even-field-of-view", edit("1, 4, 4", "1, 3, 3"), TRAIN, f"{TINY}: network: … even along y, x … by one"),
     Case("unknown-axes", nothing, PREDICT.replace(":raw", ":raw@zyy"), "IMAGE: axes 'zyy': write an order of z, y, x"),
-    Case("unknown-ending", nothing, PREDICT.replace("a.zarr", "a.png"), "OUT: … a.png … file ending .h5"),
+    Case("unknown-ending", nothing, PREDICT.replace("a.zarr", "a.jpg"), "OUT: … a.jpg … file ending .h5"),
     Case(
-        "output-is-tiff", nothing, PREDICT.replace("a.zarr", "a.tif"), "a.tif: TIFF files are read only; name an output"
+        "output-only-read",
+        nothing,
+        PREDICT.replace("a.zarr", "a.tif"),
+        "predicted/a.tif: TIFF files are read only; name an output",
     ),
     Case(
         "output-is-the-ids",
