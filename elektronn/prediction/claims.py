@@ -56,7 +56,11 @@ class Claims:
     def __enter__(self) -> Claims:
         with storage(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.owner.write_text(json.dumps({"pid": os.getpid(), "host": _host(), "born": _born(os.getpid())}))
+            try:
+                self.owner.write_text(json.dumps({"pid": os.getpid(), "host": _host(), "born": _born(os.getpid())}))
+            except OSError:
+                self.owner.unlink(missing_ok=True)
+                raise
         self._pulse.start()
         return self
 

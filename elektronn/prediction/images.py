@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from elektronn.artefacts import writing
 from elektronn.axes import Box, Size, whole
-from elektronn.errors import ConfigError, DataError
+from elektronn.errors import DataError
 from elektronn.network.document import Document
 from elektronn.volumes.address import Address
-from elektronn.volumes.arrays import Sink, Volume, create_volume, open_volume
+from elektronn.volumes.arrays import Sink, Volume, check_target, create_volume, open_volume
 from elektronn.volumes.npy import open_npy
 
 
@@ -85,6 +85,23 @@ def open_image(
         yield Image(_fitting(volume, document, model), "zyx", any_floats)
 
 
+def gaps(volume: Volume) -> str:
+    """What to say of a zarr store from which chunks are missing; empty where none are.
+
+    A chunk that is not there is not damage: stores leave out what is 0 all over. But so does a copy that broke off.
+    """
+    stored: Any = getattr(volume.stored, "stored", volume.stored)
+    if volume.address.format != "zarr" or not hasattr(stored, "nchunks_initialized"):
+        return ""
+    missing = stored.nchunks - min(stored.nchunks, stored.nchunks_initialized)
+    if not missing:
+        return ""
+    return (
+        f"{volume.address}: {missing} of {stored.nchunks} chunks are not in the store and count as {stored.fill_value}; "
+        "if the image is not empty there, copy it again"
+    )
+
+
 def _flat(address: Address, document: Document) -> tuple[NDArray[Any], str] | None:
     """The array and its axes if it is a flat image."""
     if address.format != "npy" or address.key or address.axes or not address.path.is_file():
@@ -123,8 +140,7 @@ def create_result(image: Image, out: Address, shape: tuple[int, ...], dtype: str
         with create_volume(out, shape, dtype, **said) as sink:
             yield sink
         return
-    if out.key or out.crop:
-        raise ConfigError(f"{out}: an .npy file holds one array; leave key and part out")
+    check_target(out)
     flat = _Flat(np.empty(shape, dtype))
     yield flat
     result = flat.values[..., 0, :, :]

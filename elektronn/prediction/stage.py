@@ -17,7 +17,7 @@ from elektronn.prediction.certificate import Certificate
 from elektronn.prediction.claims import Claims, wait_a_little
 from elektronn.prediction.finish import finish
 from elektronn.prediction.forecast import Forecast
-from elektronn.prediction.images import open_image
+from elektronn.prediction.images import gaps, open_image
 from elektronn.prediction.job import Job
 from elektronn.prediction.pipeline import Waits
 from elektronn.prediction.plan import Plan, stamp
@@ -88,6 +88,8 @@ def predict(
         job.work.settle(manifest)
         found = job.made_before()
         if found is None:
+            if missing := gaps(source.volume):
+                say(f"warning: {missing}")
             return _run(job, progress, say)
         job.work.abandon()
     say(f"{out}: is there already, made by the same model, image and settings; nothing to do")

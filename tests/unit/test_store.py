@@ -334,3 +334,33 @@ def test_the_forecast_names_needs_means_and_what_is_tight() -> None:
     assert (
         Forecast(gib, gib, 2 * gib, 2 * gib, 3 * gib).line(0.2).startswith("needs 1.0 GiB RAM and 3.0 GiB on the GPU")
     )
+
+
+def test_chunks_that_are_not_there_are_said_once_and_count_as_zero(
+    tmp_path: Path, model: Path, network: Network
+) -> None:
+    image, said = parse_address(f"{tmp_path}/image.zarr@ngff0.4"), list[str]()
+    with create_volume(image, IMAGE.shape, IMAGE.dtype, chunks=(10, 45, 50)) as sink:
+        sink.write(whole(IMAGE.shape), IMAGE)
+    out, source = parse_address(f"{tmp_path}/p.zarr"), parse_address(f"{tmp_path}/image.zarr")
+    settings = PredictSettings(output="float32", classes="all", threads=1)
+    (tmp_path / "image.zarr" / "0" / "1" / "1" / "0").unlink()
+    stage.predict(model, source, out, tmp_path / "p.json", settings, device=CPU, say=said.append)
+    assert said[0] == (
+        f"warning: {source}: 1 of 8 chunks are not in the store and count as 0; if the image is not empty there, "
+        "copy it again"
+    )
+    holed = IMAGE.copy()
+    holed[10:, 45:, :50] = 0
+    np.testing.assert_allclose(load(out, order="czyx"), Engine(network, CPU).block(holed[None]), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [("p.tif", "TIFF files are read only"), ("p.npy:key", "has no key 'key'"), ("p.h5@xyz", "leave @xyz out")],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, model: Path, out: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        predict(model, "no such file.h5", f"{tmp_path}/{out}")

@@ -18,7 +18,9 @@ from elektronn.artefacts import digest
 from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.weights import save_model
+from tests.workflow.test_bad_input import own_mounts
 
+BLOCKS = 10
 NETWORK = NetworkSettings(kernels=((1, 4, 4), (3, 3, 3)), pools=((1, 2, 2), (1, 1, 1)), features=(4, 4))
 
 
@@ -173,6 +175,56 @@ def test_another_model_or_image_on_unfinished_work_is_refused(inputs: Path, tmp_
     np.save(other / "image.npy", np.load(inputs / "image.npy") // 2)
     said = finish(start(other, out), 2)
     assert "another model, another content of the image" in said
+
+
+SMALL_DISK = """
+set -e
+folder=$1; shift
+mkdir "$folder"
+mount -t tmpfs -o size=8m none "$folder"
+set +e
+"$@"; echo "code $?"
+ls "$folder/p.zarr.part/blocks" | grep -c done
+set -e
+mount -o remount,size=200m "$folder"
+"$@"; echo "code $?"
+find "$folder" -name '*.part'
+cp -a "$folder" "$folder.kept"
+mount -o remount,ro "$folder"
+set +e
+"$@" --set predict.output=uint8; echo "code $?"
+"""
+"""Runs a command on a disk that is too small, then on one that is large enough, then on one that cannot be written."""
+
+
+def test_on_a_full_disk_finished_blocks_stay_and_with_more_room_it_goes_on(
+    inputs: Path, whole: Path, tmp_path: Path
+) -> None:
+    unshare = own_mounts()
+    if unshare is None:
+        pytest.skip("this system lets us mount no small disk")
+    folder = tmp_path / "disk"
+    command = [sys.executable, "-m", "elektronn", "predict", str(inputs / "image.npy"), str(folder / "p.zarr")]
+    command += ["--model", str(inputs / "model.safetensors")]
+    for setting in ("predict.device=cpu", "predict.threads=1", "predict.output=float32"):
+        command += ["--set", setting]
+    done = subprocess.run(
+        [*unshare, "sh", "-c", SMALL_DISK, "sh", str(folder), *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    full, rest = done.stdout.split("code 5", 1)
+    assert f"{folder}/p.zarr: the disk is full; free some space" in full
+    assert f"what is finished stays in {folder}/p.zarr.part" in full
+    assert 0 < int(rest.split()[0]) < BLOCKS
+    again, locked = rest.split("code 0", 1)
+    assert ".part" not in locked.split("elektronn predict")[0]
+    assert "no permission to write here; choose another place" in locked
+    assert locked.split()[-1] == "5"
+    assert digest(Path(f"{folder}.kept/p.zarr")) == digest(whole)
+    assert "GiB" in again or "MiB" in again
 
 
 def test_hdf5_is_written_from_the_kept_blocks(inputs: Path, whole: Path, tmp_path: Path) -> None:
