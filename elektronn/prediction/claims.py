@@ -149,7 +149,8 @@ class Claims:
         waiting = list(names)
         while waiting and not stop.is_set():
             done = self.done()
-            waiting = [name for name in waiting if name not in done and not self.holds(name)]
+            claimed = set(self._entries(CLAIM))
+            waiting = [n for n in waiting if n not in done and not (n + CLAIM in claimed and self.holds(n))]
             taken = 0
             for name in waiting:
                 if stop.is_set():

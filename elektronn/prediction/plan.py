@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Plan:
         effective = {name: value for name, value in plain(settings).items() if name not in WITHOUT_EFFECT}
         return cls(size, block, tile, {**facts, "settings": effective, "code": code_digest(*CODE)})
 
-    @property
+    @cached_property
     def boxes(self) -> list[Box]:
         """All blocks, in the order of the volume."""
         return blocks(self.size, self.block)
@@ -68,7 +69,7 @@ class Plan:
         """The tiles of a block, in its own coordinates."""
         return blocks(box.size, self.tile)
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Names of the blocks, as claims have them."""
         return [f"0-{index:07d}" for index in range(len(self.boxes))]
@@ -78,7 +79,7 @@ class Plan:
         boxes = blocks(self.levels[level - 1].size, self.block)
         return {f"{level}-{index:07d}": box for index, box in enumerate(boxes)}
 
-    @property
+    @cached_property
     def all_names(self) -> list[str]:
         """Names of the blocks of all levels."""
         return [*self.names, *(name for level in range(len(self.levels)) for name in self.parts(level + 1))]
@@ -94,7 +95,7 @@ class Plan:
             **self.facts,
         }
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 of all that decides about the bytes of the output."""
         return fingerprint(self.plain, [])
