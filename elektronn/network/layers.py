@@ -73,7 +73,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, dilation: Size = ONE) -> T
     if taps > 1:
         x = torch.cat([x.narrow(2, k * dilation.z, depth) for k in range(taps)], dim=1)
     planes = folded(x.contiguous(memory_format=torch.channels_last_3d))
-    flat = weight.permute(0, 2, 1, 3, 4).flatten(1, 2)
+    # a copy, because its strides decide the layout of the result: those of one feature alone say nothing to torch
+    flat = weight.permute(0, 2, 1, 3, 4).flatten(1, 2).clone(memory_format=torch.channels_last)
     return unfolded(F.conv2d(planes, flat, bias, dilation=(dilation.y, dilation.x)), batch)
 
 

@@ -14,7 +14,7 @@ from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.device import choose_device
 from elektronn.network.document import Document, Node, layers, table
-from elektronn.network.layers import convolve, convolve_plainly, pool_dense, pool_strided
+from elektronn.network.layers import convolve, convolve_plainly, folded, pool_dense, pool_strided
 from elektronn.network.weights import load_model, save_model
 
 
@@ -103,3 +103,9 @@ def test_an_impossible_device_says_what_there_is() -> None:
         choose_device("gpu0")
     with pytest.raises(ConfigError, match="usable CUDA devices"):
         choose_device("cuda:99")
+
+
+@pytest.mark.parametrize("features", [1, 3])
+def test_activations_are_stored_channels_last_from_the_first_layer_on(features: int) -> None:
+    made = convolve(torch.rand(1, features, 5, 9, 9), torch.rand(4, features, 1, 3, 3), torch.zeros(4))
+    assert folded(made).is_contiguous(memory_format=torch.channels_last)
