@@ -174,7 +174,7 @@ class Sampler:
         count, cube = self.settings.batch_size, self.cubes[0]
         shape = self._label_shape(cube)
         image = np.empty((count, len(cube.image), *self.patch), np.float32)
-        labels = np.empty((count, *shape), cube.labels.dtype if cube.labels.dtype.kind == "f" else np.int16)
+        labels = np.empty((count, *shape), self._label_type)
         weights = np.empty(labels.shape, np.float32) if any(c.weights is not None for c in self.cubes) else None
         drawn = [
             self._example(step, i, image[i], labels[i], None if weights is None else weights[i]) for i in range(count)
@@ -198,8 +198,8 @@ class Sampler:
 
     def drawn(self, step: int, example: int) -> Drawn:
         """What was drawn for one example of a batch; nothing is cut but labels that decide which draw counts."""
-        first, decide = self.cubes[0], self.settings.ignore_above < 1
-        labels = np.empty(self._label_shape(first), first.labels.dtype) if decide else None
+        decide = self.settings.ignore_above < 1
+        labels = np.empty(self._label_shape(self.cubes[0]), self._label_type) if decide else None
         cube, place, changes = self._draw(step, example, labels)
         middle = [np.array([n // 2]) for n in self.patch]
         centre = place.map.coordinates(middle, place.map.image_shifts).ravel()
@@ -210,6 +210,12 @@ class Sampler:
         for name, values in (item for said in numbers for item in said.items()):
             pooled.setdefault(name, []).extend(values)
         return Drawn(cube.name, Size(*np.rint(centre).astype(int).tolist()), place.outcome, pooled)
+
+    @property
+    def _label_type(self) -> np.dtype[Any]:
+        """Values as they are, classes of whatever cube as int16."""
+        found = self.cubes[0].labels.dtype
+        return found if found.kind == "f" else np.dtype(np.int16)
 
     def _label_shape(self, cube: Cube) -> tuple[int, ...]:
         """Shape of one example's labels: the outputs of the network, or what an image has as a whole."""

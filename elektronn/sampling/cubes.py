@@ -25,7 +25,7 @@ Labelled = tuple[str, Address, Address]
 """Name, image, labels."""
 
 Image = NDArray[np.generic] | LazyVolume
-Labels = NDArray[np.int16] | NDArray[np.float32] | LazyVolume
+Labels = NDArray[np.uint8] | NDArray[np.int16] | NDArray[np.float32] | LazyVolume
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Cube:
     Attributes:
         name: for messages and history.
         image: ``(c, z, y, x)``, uint8 or float32.
-        labels: ``(z, y, x)`` class numbers, −1 = ignore, or float32 values, NaN = ignore; ``(z, k)`` where each
+        labels: ``(z, y, x)`` class numbers as uint8 or int16, −1 = ignore, or float32 values, NaN = ignore; ``(z, k)`` where each
             section is an image of its own.
         origin: image voxel at which the labels begin, zyx; negative where labels reach beyond the image.
         scale: factor that brings image values to [0, 1].
@@ -101,7 +101,9 @@ def make_cube(name: str, image: Image, labels: NDArray[Any] | LazyVolume, classe
     origin = Size(*((a - b) // 2 for a, b in zip(size, inner)))
     kept, scale = normalised(name, image)
     if isinstance(labels, np.ndarray):
-        labels = np.ascontiguousarray(labels, dtype=np.int16 if classes else np.float32)
+        # bytes stay bytes: two volumes of labels in memory, one of them twice as large, would be the peak of a training
+        whole = np.uint8 if labels.dtype == np.uint8 else np.int16
+        labels = np.ascontiguousarray(labels, dtype=whole if classes else np.float32)
     return Cube(name, kept, labels, origin, scale)
 
 
