@@ -46,7 +46,11 @@ class Terminal:
 
     def type(self, line: str) -> None:
         """A line and Enter."""
-        os.write(self._file, (line + "\r").encode())
+        self.write(f"{line}\r")
+
+    def write(self, keys: str) -> None:
+        """Keys as they are."""
+        os.write(self._file, keys.encode())
 
     def press(self, key: str) -> None:
         """A key such as ``c`` for Ctrl-C."""

@@ -366,6 +366,23 @@ def test_M137_a_run_with_human_hands_in_it_ends_well_and_is_repeated_bit_for_bit
     assert digest(tmp_path / "first" / "model.safetensors") == digest(tmp_path / "second" / "model.safetensors")
 
 
+def _attach_at_a_terminal(folder: Path) -> None:
+    """The same console, with completion; Ctrl-C stays in it and q leaves the training alone."""
+    terminal = Terminal(["attach", str(folder)], folder)
+    terminal.wait_for("you have the pen")
+    terminal.wait_for("of 1000000")
+    terminal.type("setlr 0.25")
+    terminal.wait_for("rate = 0.25")
+    terminal.write("cnn.inp\t")
+    terminal.wait_for("cnn.input_shape")
+    terminal.type("")
+    terminal.wait_for("(1, 1, 1, 19, 19)")
+    terminal.press("c")
+    terminal.wait_for("q leaves, the training goes on")
+    terminal.type("q")
+    assert terminal.finish() == 0
+
+
 def test_M137_another_shell_talks_to_a_training_that_has_no_terminal(cubes: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "elektronn", *command(cubes, tmp_path)]
     training = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -374,6 +391,7 @@ def test_M137_another_shell_talks_to_a_training_that_has_no_terminal(cubes: Path
         while not (tmp_path / "state" / "attach.json").exists():
             assert time.monotonic() < end
             time.sleep(0.02)
+        _attach_at_a_terminal(tmp_path)
         lines = "setlr 0.125\ncnn.input_shape\nfoo(\nparams\nabort\n"
         attach = [sys.executable, "-m", "elektronn", "attach", str(tmp_path)]
         told = subprocess.run(attach, input=lines, capture_output=True, text=True, timeout=60, check=False)
@@ -388,7 +406,7 @@ def test_M137_another_shell_talks_to_a_training_that_has_no_terminal(cubes: Path
         training.wait()
     assert training.returncode == 0, said
     assert (tmp_path / "model.safetensors").is_file()
-    assert [row["who"] for row in rows(tmp_path, "command")] == ["attach1"] * 4
+    assert [row["who"] for row in rows(tmp_path, "command")] == ["attach1"] * 3 + ["attach2"] * 4
     assert [row["text"] for row in rows(tmp_path, "not done")] == ["foo("]
     gone = subprocess.run(attach, input="", capture_output=True, text=True, timeout=60, check=False)
     assert gone.returncode == 2

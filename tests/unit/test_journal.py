@@ -15,6 +15,7 @@ import torch
 from elektronn.errors import CheckFailed, ConfigError, DataError, Stopped
 from elektronn.sampling.augment import Flip, SamplingSettings, Warp
 from elektronn.training import commands as say
+from elektronn.training.checkpoint import Backups
 from elektronn.training.control import Answered, BatchPicture, Event, FilterPicture, Letter, Refused, Row, both
 from elektronn.training.facade import NAMES, value_of
 from elektronn.training.journal import (
@@ -327,3 +328,19 @@ def test_a_file_that_is_no_journal_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="cannot be read as a journal"):
         entries(tmp_path / "x")
+
+
+def test_another_run_gets_another_journal(tmp_path: Path) -> None:
+    from elektronn.training.stage import _repeated, _set_aside
+
+    Journal(tmp_path / FILE, "fedcba9876").command(3, Letter(say.SetHistory(2)))
+    told: list[Event] = []
+    assert len(_repeated(tmp_path / FILE, "another", told.append)) == 1
+    assert len(told) == 1
+    assert len(_repeated(tmp_path / FILE, "fedcba9876", told.append)) == 1
+    assert len(told) == 1
+    _set_aside(Backups(tmp_path), "fedcba9876")
+    assert (tmp_path / FILE).exists()
+    _set_aside(Backups(tmp_path), "another")
+    assert not (tmp_path / FILE).exists()
+    assert (tmp_path / "other-fedcba98" / FILE).exists()
