@@ -1,7 +1,8 @@
 """Training with an idle client attached against without one, and what a step costs that asks for nothing.
 
 Steps per second of the wall clock, and steps per second of processor time of the whole training process (its socket's
-thread included): on a machine that others use too, only the second one can show a per cent.
+thread included). On a machine that others use too neither can show a per cent, so what an attached client costs is also
+measured directly: processor time of the socket's thread and of telling it, as a share of that of the training.
 
 python benchmarks/attach.py [ROUNDS]
 """
@@ -31,7 +32,7 @@ from elektronn.sampling.batch import Sampler
 from elektronn.sampling.cubes import Cube
 from elektronn.training.checkpoint import Backups
 from elektronn.training.commands import Kill
-from elektronn.training.control import both
+from elektronn.training.control import Event, both
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.trainer import Task, Trainer
 
@@ -87,8 +88,26 @@ def measure(name: str, network: NetworkSettings, every: int, rounds: int) -> Non
 
         def work() -> None:
             with Server(desk, state, print) as server, suppress(Stopped):
-                trainer.listen = both(trainer.listen, server.tell)
+                servers.append(server)
+
+                def tell(event: Event) -> None:
+                    start = time.thread_time()
+                    server.tell(event)
+                    told[0] += time.thread_time() - start
+
+                trainer.listen = both(trainer.listen, tell)
                 trainer.run()
+
+        servers: list[Server] = []
+        told = [0.0]
+        spent = used = 0.0
+
+        def cost() -> float:
+            """Processor time that went into the socket so far."""
+            own = servers[0]._thread
+            assert own is not None
+            assert own.ident is not None
+            return told[0] + time.clock_gettime(time.pthread_getcpuclockid(own.ident))
 
         thread = threading.Thread(target=work)
         thread.start()
@@ -108,12 +127,15 @@ def measure(name: str, network: NetworkSettings, every: int, rounds: int) -> Non
                     client.stdin.flush()
                     client.stdout.readline()
                     if found is not None:
+                        before, start = cost(), time.process_time()
                         found.append(steps_per_s(trainer))
+                        spent, used = spent + cost() - before, used + time.process_time() - start
             else:
                 alone.append(steps_per_s(trainer))
         client.communicate("")
         desk.post(Kill())
         thread.join()
+    print(f"{name:26}an idle client takes {spent / used:.4%} of the processor time of the training")
     for i, clock in enumerate(("wall clock", "processor time")):
         with_it, without = [pair[i] for pair in attached], [pair[i] for pair in alone]
         pairs = sorted(a / b for a, b in zip(with_it, without))

@@ -90,9 +90,11 @@ class Server:
             self._start()
         if not self._clients:
             return
-        for who, message in _messages(event):
+        messages = _messages(event)
+        for who, message in messages:
             self._outgoing.append((who, _line(message)))
-        self._ring()
+        if messages:
+            self._ring()
 
     def _start(self) -> None:
         try:
