@@ -28,6 +28,9 @@ Pooling = Literal["max", "maxabs"]
 
 ONE = Size(1, 1, 1)
 
+SMALL = 20480
+"""Up to so many numbers in batch, features, z and y, torch does not give a single image to its fast convolution."""
+
 
 class Node(Settings):
     """One node of a network: what it does, to which parents, with which arguments."""
