@@ -1,4 +1,4 @@
-"""Engines of dense prediction against torch as one writes it first: `python benchmarks/dense.py [default|tuned]`.
+"""Engines of dense prediction against torch as one writes it first: `python benchmarks/dense.py default|tuned [short]`.
 
 One thread unless stated, float32, with the allocator as it is or tuned as in `elektronn predict`. Ways of one table run
 in turn in one process; of each the least time of all rounds counts, processor time for one thread (others may use the
@@ -218,9 +218,11 @@ print((read("VmHWM") - before) * 1.024 / 1e3)
 
 def main() -> None:
     """Measure and print."""
-    tuned = sys.argv[1:] == ["tuned"]
+    tuned = sys.argv[1:2] == ["tuned"]
     print(f"allocator: {'tuned' if tuned and keep_memory() else 'default'}")
     compare("neuro_3d", NEURO, Size(16, 128, 128), Size(3, 100, 100), 5)
+    if sys.argv[2:] == ["short"]:
+        return
     compare("9 layers, 1.5 million weights", DEEP, Size(8, 96, 96), Size(3, 48, 48), 2)
     if tuned:
         exactness("neuro_3d", NEURO, Size(8, 96, 96))
