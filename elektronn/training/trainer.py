@@ -209,7 +209,7 @@ class Trainer:
 
     def _update(self, batch: Batch) -> Tensor:
         """One step of the optimiser; its loss: before the update, or after it where it evaluates several times."""
-        image = torch.from_numpy(batch.image).to(self.device, non_blocking=True)
+        image = torch.as_tensor(batch.image).to(self.device, non_blocking=True)
         labels, extras = self._labels(batch), self._extras(batch)
         optimiser = self.steering.optimisers.current
 
@@ -229,7 +229,7 @@ class Trainer:
 
     def _labels(self, batch: Batch) -> Tensor:
         """Labels as the loss wants them: class numbers ``(b, z, y, x)``, or values with an axis of features."""
-        labels = torch.from_numpy(batch.labels)
+        labels = torch.as_tensor(batch.labels)
         dtype = torch.float32 if self.settings.loss.kind == "regression" else torch.int64
         if not self.criterion.of_classes and labels.ndim == 4:
             labels = labels[:, None]
@@ -238,7 +238,7 @@ class Trainer:
     def _extras(self, batch: Batch) -> Extras:
         """What the data add to the labels, on the device."""
         rows = (batch.weights, batch.labelled, batch.absent)
-        return Extras(*(None if row is None else torch.from_numpy(row).to(self.device) for row in rows))
+        return Extras(*(None if row is None else torch.as_tensor(row).to(self.device) for row in rows))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
@@ -279,7 +279,7 @@ class Trainer:
         with torch.inference_mode(), self._autocast():
             for i in range(rounds):
                 batch = supply.batch(i)
-                scores, labels = network(torch.from_numpy(batch.image).to(self.device)), self._labels(batch)
+                scores, labels = network(torch.as_tensor(batch.image).to(self.device)), self._labels(batch)
                 missed, count = self.criterion.mistakes(scores, labels)
                 loss += float(self.criterion.loss(scores, labels, self._extras(batch))) * count
                 wrong, labelled = wrong + missed, labelled + count
