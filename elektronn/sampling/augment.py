@@ -46,6 +46,9 @@ class SamplingSettings(Settings):
     """The last channel is an earlier prediction; voxels where it was wrong count more."""
     memory_gb: Annotated[float, Field(gt=0)] = 8.0
     """Volumes that are larger than this together stay on disk and are read by block, with this much memory for blocks."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where examples are cut and changed; with cuda the volumes lie in the memory of the GPU. Grey values agree to
+    rounding, class labels but for places half-way between two voxels."""
     workers: NotNegative = 1
     """Threads that prepare batches ahead; 0 prepares them inside the step. The batches are the same."""
     prefetch: Annotated[int, Field(ge=1)] = 4

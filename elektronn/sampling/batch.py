@@ -34,7 +34,7 @@ TRIES = 200
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples of one step.
+    """Examples of one step; arrays, or tensors where ``sampling.device`` is no CPU.
 
     Attributes:
         image: ``(b, c, z, y, x)`` float32 in [0, 1].
@@ -54,6 +54,22 @@ class Batch:
     weights: NDArray[np.float32] | None = None
     labelled: NDArray[np.int16] | None = None
     absent: NDArray[np.int16] | None = None
+
+    @classmethod
+    def of(cls, image: Any, labels: Any, weights: Any, origins: Sequence[tuple[Cube, Outcome]]) -> Batch:
+        """Examples with what their cubes and warps add."""
+        outcomes = Counter(outcome for _, outcome in origins)
+        told = [cube.lazy for cube, _ in origins if cube.lazy is not None]
+        return cls(
+            image,
+            labels,
+            outcomes["warped"],
+            outcomes["plain"],
+            outcomes["shrunk"],
+            weights=weights,
+            labelled=np.stack([lazy.labelled for lazy in told]) if told else None,
+            absent=np.stack([lazy.absent for lazy in told]) if told else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -171,36 +187,18 @@ class Sampler:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step; the same whoever asks, whenever, in whichever thread."""
-        count, cube = self.settings.batch_size, self.cubes[0]
-        shape = self._label_shape(cube)
-        image = np.empty((count, len(cube.image), *self.patch), np.float32)
-        labels = np.empty((count, *shape), self._label_type)
+        count = self.settings.batch_size
+        image = np.empty((count, len(self.cubes[0].image), *self.patch), np.float32)
+        labels = np.empty((count, *self.label_shape), self.label_type)
         weights = np.empty(labels.shape, np.float32) if any(c.weights is not None for c in self.cubes) else None
         drawn = [
             self._example(step, i, image[i], labels[i], None if weights is None else weights[i]) for i in range(count)
         ]
-        outcomes = Counter(outcome for _, outcome in drawn)
-        told = [cube.lazy for cube, _ in drawn]
-        labelled, absent = None, None
-        if any(lazy is not None for lazy in told):
-            labelled = np.stack([lazy.labelled for lazy in told if lazy is not None])
-            absent = np.stack([lazy.absent for lazy in told if lazy is not None])
-        return Batch(
-            image,
-            labels,
-            outcomes["warped"],
-            outcomes["plain"],
-            outcomes["shrunk"],
-            weights=weights,
-            labelled=labelled,
-            absent=absent,
-        )
+        return Batch.of(image, labels, weights, drawn)
 
     def drawn(self, step: int, example: int) -> Drawn:
         """What was drawn for one example of a batch; nothing is cut but labels that decide which draw counts."""
-        decide = self.settings.ignore_above < 1
-        labels = np.empty(self._label_shape(self.cubes[0]), self._label_type) if decide else None
-        cube, place, changes = self._draw(step, example, labels)
+        cube, place, changes = self.draw(step, example)
         middle = [np.array([n // 2]) for n in self.patch]
         centre = place.map.coordinates(middle, place.map.image_shifts).ravel()
         numbers = [part.numbers(share) for part, share in place.parts]
@@ -212,13 +210,15 @@ class Sampler:
         return Drawn(cube.name, Size(*np.rint(centre).astype(int).tolist()), place.outcome, pooled)
 
     @property
-    def _label_type(self) -> np.dtype[Any]:
-        """Values as they are, classes of whatever cube as int16."""
+    def label_type(self) -> np.dtype[Any]:
+        """Of a batch: values as they are, classes of whatever cube as int16."""
         found = self.cubes[0].labels.dtype
         return found if found.kind == "f" else np.dtype(np.int16)
 
-    def _label_shape(self, cube: Cube) -> tuple[int, ...]:
-        """Shape of one example's labels: the outputs of the network, or what an image has as a whole."""
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Of one example's labels: the outputs of the network, or what an image has as a whole."""
+        cube = self.cubes[0]
         if not cube.of_sections:
             return tuple(self.geometry.outputs(self.patch))
         answers = cube.labels.shape[1]
@@ -232,18 +232,23 @@ class Sampler:
         labels: NDArray[np.int16] | NDArray[np.float32],
         weights: NDArray[np.float32] | None,
     ) -> tuple[Cube, Outcome]:
-        cube, place, changes = self._draw(step, example, labels)
+        cube, place, changes = self.draw(step, example, labels)
         self._cut(cube, place, changes, image)
         if weights is not None:
             self._weigh(cube, place, weights)
         return cube, place.outcome
 
-    def _draw(
-        self, step: int, example: int, labels: NDArray[np.int16] | NDArray[np.float32] | None
+    def draw(
+        self, step: int, example: int, labels: NDArray[np.int16] | NDArray[np.float32] | None = None
     ) -> tuple[Cube, Place, list[list[Change]]]:
-        """All draws of one example; cuts its labels unless nobody wants them."""
+        """All draws of one example: its cube, its place, the changes per channel.
+
+        Nothing is cut but the labels: if they are asked for, or if they decide whether the draw counts.
+        """
         random = draws(self.seed, step, example, self.purpose)
         limit = self.settings.ignore_above
+        if labels is None and limit < 1:
+            labels = np.empty(self.label_shape, self.label_type)
         for _ in range(TRIES):
             cube = self.cubes[int(np.searchsorted(self.shares, random.random(), side="right"))]
             place, changes = self.place(cube, random), self.chain.changes(random)

@@ -141,11 +141,15 @@ class Grain:
 
     def apply(self, image: Image) -> None:
         """See :class:`Change`."""
-        stream = np.random.Generator(np.random.SFC64(self.seed))
-        noise = stream.standard_normal(image.shape, dtype=np.float32)
-        noise *= np.float32(self.sigma)
-        image += noise
+        image += self.noise(image.shape)
         np.clip(image, 0, 1, out=image)
+
+    def noise(self, shape: tuple[int, ...]) -> Image:
+        """What is added to an image of that shape."""
+        stream = np.random.Generator(np.random.SFC64(self.seed))
+        noise = stream.standard_normal(shape, dtype=np.float32)
+        noise *= np.float32(self.sigma)
+        return noise
 
     @property
     def numbers(self) -> Numbers:

@@ -47,9 +47,12 @@ class Ripple:
 
     def at(self, axes: Sequence[NDArray[np.int64]]) -> Points:
         """Displacements ``(3, z, y, x)`` at the patch voxels given per axis."""
-        z, y, x = (_weights(a, step, n) for a, step, n in zip(axes, self.spacing, self.controls.shape[1:]))
-        displacements: Points = np.einsum("cijk,zi,yj,xk->czyx", self.controls, z, y, x, optimize=True)
+        displacements: Points = np.einsum("cijk,zi,yj,xk->czyx", self.controls, *self.weights(axes), optimize=True)
         return displacements
+
+    def weights(self, axes: Sequence[NDArray[np.int64]]) -> list[Points]:
+        """Weights ``(voxels, control points)`` per axis at the patch voxels given per axis."""
+        return [_weights(a, step, n) for a, step, n in zip(axes, self.spacing, self.controls.shape[1:])]
 
 
 def points(patch: Size, spacing: Size) -> Size:

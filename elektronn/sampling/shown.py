@@ -56,13 +56,18 @@ def debug_batch(
         labels tell and which the volume does not hold; else None.
     """
     batch = supply.batch(step)
-    return batch.image, batch.labels, batch.labelled, batch.absent
+    return _array(batch.image), _array(batch.labels), batch.labelled, batch.absent
 
 
 def shown(supply: Supply, batch: Batch, step: int, most: int) -> list[Shown]:
     """The first examples of the batch of a step, at most so many, with captions that say what was drawn for them."""
     count = min(most, len(batch.image))
-    return [(batch.image[i], batch.labels[i], _caption(supply, batch, step, i)) for i in range(count)]
+    return [(_array(batch.image[i]), _array(batch.labels[i]), _caption(supply, batch, step, i)) for i in range(count)]
+
+
+def _array(values: Any) -> NDArray[Any]:
+    """Of an array, or of a tensor wherever it lies."""
+    return values if isinstance(values, np.ndarray) else np.asarray(values.cpu())
 
 
 def _caption(supply: Supply, batch: Batch, step: int, example: int) -> str:

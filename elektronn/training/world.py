@@ -16,6 +16,7 @@ from elektronn.artefacts import digest
 from elektronn.axes import Size
 from elektronn.errors import DataError, GeometryError, at
 from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.device import choose_device
 from elektronn.network.document import Document, geometry
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch, Sampler, Supply
@@ -88,7 +89,18 @@ def of_volumes(
     inputs += [f"weights {name} {parse_address(text).digest}" for name, text in sampling.example_weights.items()]
     origin = {name: _origin(image, labels) for name, image, labels in (*train, *valid)}
     preview = (checks or cubes)[0] if network.is_dense else None
-    return World(document, patch, Sampler(cubes, *common), watch, preview, share, origin, inputs)
+    return World(document, patch, _on_device(Sampler(cubes, *common)), watch, preview, share, origin, inputs)
+
+
+def _on_device(sampler: Sampler) -> Supply:
+    """The same examples, cut where the settings say."""
+    if sampler.settings.device == "cpu":
+        return sampler
+    from elektronn.sampling.torch_route import TorchSampler
+
+    with at("sampling"):
+        device = choose_device(sampler.settings.device)
+    return TorchSampler(sampler, device)
 
 
 def of_class(

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from elektronn.axes import Size
 from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.prediction.dense import Engine, by_shifting
+from elektronn.sampling.augment import Elastic, Flip, SamplingSettings, Warp
+from elektronn.sampling.batch import Sampler
+from elektronn.sampling.cubes import Cube
+from elektronn.sampling.defects import BlurredSection, FadedSection, MisalignedSection, MissingSection
+from elektronn.sampling.grey import Blur, Grey, Noise
+from elektronn.sampling.torch_route import TorchSampler
 
 pytestmark = [
     pytest.mark.gpu,
@@ -41,3 +48,19 @@ def test_training_steps_lower_the_loss_in_each_precision(precision: str) -> None
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_examples_cut_on_cuda_are_those_of_the_cpu() -> None:
+    random = np.random.default_rng(0)
+    image = np.repeat(np.repeat(random.integers(0, 256, (1, 20, 26, 28), dtype=np.uint8), 8, 2), 8, 3)
+    cube = Cube("a", image, (image[0] // 100).astype(np.int16), Size(0, 0, 0), 1 / 255)
+    spatial = (Flip(), Warp(probability=1.0), Elastic(), MisalignedSection(probability=0.5))
+    sure = (Noise(probability=1.0), Blur(probability=1.0), Grey(gamma=0.5))
+    defects = (MissingSection(probability=0.5), FadedSection(probability=0.5), BlurredSection(probability=0.5))
+    settings = SamplingSettings(augment=(*spatial, *sure, *defects), batch_size=8)
+    sampler = Sampler([cube], build(chain(NetworkSettings())).geometry, Size(7, 127, 127), settings, seed=1)
+    expected, found = sampler.batch(3), TorchSampler(sampler, torch.device("cuda")).batch(3)
+    assert torch.as_tensor(found.image).is_cuda
+    assert torch.as_tensor(found.labels).is_cuda
+    np.testing.assert_allclose(torch.as_tensor(found.image).cpu().numpy(), expected.image, atol=2e-3)
+    assert (torch.as_tensor(found.labels).cpu().numpy() != expected.labels).mean() < 2e-3
