@@ -53,10 +53,16 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
     return top
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+def main(arguments: Sequence[str] | None = None, *, owns_process: bool = False) -> int:
+    """Run one command; returns the exit code.
+
+    Args:
+        arguments: of the command line; those of this process by default.
+        owns_process: whether the process does nothing else, so that a command may tune it.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     given = parser(next((word for word in arguments if word in VERBS), None)).parse_args(arguments)
+    given.owns_process = owns_process
     return guarded(
         f"elektronn {given.verb}", given, lambda given: import_module(f"elektronn.cli.{given.verb}").run(given)
     )
@@ -93,7 +99,7 @@ def _log(given: argparse.Namespace, text: str) -> None:
 
 def run() -> NoReturn:
     """Entry point of the console script."""
-    sys.exit(main())
+    sys.exit(main(owns_process=True))
 
 
 if __name__ == "__main__":

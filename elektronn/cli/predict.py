@@ -68,7 +68,7 @@ def run(given: argparse.Namespace) -> None:
     params, display = params_of(given), Display("predict", given.log)
     with at("predict"):
         device = choose_device(params.predict.device)
-    if device.type == "cpu":
+    if device.type == "cpu" and given.owns_process:
         keep_memory()
     if given.strided:
         from elektronn.prediction.strided import predict_strided
