@@ -77,7 +77,7 @@ def keep_diverged(folder: Path, state: State, batch: Batch | None) -> Path:
     path = folder / "diverged.safetensors"
     tensors = dict(state.tensors)
     if batch is not None:
-        tensors |= {"batch.image": torch.from_numpy(batch.image), "batch.labels": torch.from_numpy(batch.labels)}
+        tensors |= {"batch.image": torch.as_tensor(batch.image), "batch.labels": torch.as_tensor(batch.labels)}
     with suppress(StorageError):  # the divergence is the news
         save_tensors(path, tensors, state.facts)
     return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from elektronn.artefacts import digest, writing
 from elektronn.errors import ConfigError, DataError, ElektronnError, Stopped, StorageError
@@ -301,7 +302,8 @@ def _batch_picture(running: Running) -> BatchPicture:
     batch, document = _batch(running), running.network.document
     if batch.image.ndim != 5 or batch.image.shape[-1] * batch.image.shape[-2] == 1:
         raise ConfigError("the examples are no images, so there is nothing to draw")
-    labels = np.asarray(batch.labels[0], np.float32)
+    # on a GPU a batch is made of tensors
+    image, labels = (np.asarray(torch.as_tensor(v[0]).cpu(), np.float32) for v in (batch.image, batch.labels))
     labels = labels if labels.ndim == 3 else labels[0]
     offset, stride = (0, 0), (1, 1)
     plane = 0
@@ -309,7 +311,7 @@ def _batch_picture(running: Running) -> BatchPicture:
         reach = running.network.geometry
         offset, stride, plane = tuple(reach.offset[1:]), tuple(reach.stride[1:]), reach.offset.z
     path = running.backups.folder / "debugGetCNNBatch.png"
-    return BatchPicture(batch.image[0, 0, plane], labels[0], offset, stride, path)
+    return BatchPicture(image[0, plane], labels[0], offset, stride, path)
 
 
 def _filter_picture(name: str, running: Running) -> FilterPicture:

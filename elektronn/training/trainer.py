@@ -296,7 +296,7 @@ class Trainer:
         """Loss of a batch without dropout, with its graph."""
         labels = self._labels(batch)
         with self._autocast():
-            scores = self.network.eval()(torch.from_numpy(batch.image).to(self.device))
+            scores = self.network.eval()(torch.as_tensor(batch.image).to(self.device))
             return self.criterion.loss(scores, labels)
 
     def record(self) -> None:
