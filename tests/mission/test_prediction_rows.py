@@ -78,7 +78,7 @@ def test_M152_uint8_is_the_nearest_step_where_the_ancestor_took_the_one_below(ro
     network = build(chain(FLAT), seed=5).eval()
     image = np.random.default_rng(0).integers(0, 256, (1, 1, 30, 25), dtype=np.uint8)
     p = route(network, image)
-    stored = Result("probabilities", 2, True, "uint8").stored(p)
+    stored = Result("probabilities", (1,), True, "uint8").stored(p)
     assert stored.dtype == np.uint8
     np.testing.assert_array_equal(stored, np.floor(255 * p[1] + 0.5))
     assert set(np.unique(stored - np.floor(255 * p[1]))) == {0, 1}
