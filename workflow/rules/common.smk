@@ -22,8 +22,7 @@ try:
     RAW = merged(read_params(Path("params.yaml")), config)
     PARAMS = resolve(RAW)
     VOLUMES = {
-        row.name: row
-        for row in rows_of(PARAMS.volumes, data_root(PARAMS.data_root))
+        row.name: row for row in rows_of(PARAMS.volumes, data_root(PARAMS.data_root))
     }
     for name, experiment in PARAMS.experiments.items():
         volumes_of(name, experiment, VOLUMES)
