@@ -108,7 +108,9 @@ def _run(job: Job, progress: Progress, say: Say) -> Certificate:
         if job.work.is_empty:
             job.work.abandon()
         elif isinstance(error, ElektronnError) and not isinstance(error, CheckFailed):
-            error.args = (f"{error}; what is finished stays in {job.work.folder}, and the same command goes on",)
+            # an image that was mended is another one, on which the finished blocks are not carried on
+            goes_on = "" if isinstance(error, DataError) else ", and the same command goes on"
+            error.args = (f"{error}; what is finished stays in {job.work.folder}{goes_on}",)
         raise
 
 
