@@ -48,7 +48,7 @@ def with_output_activation(document: Document, activation: str) -> Document:
         ConfigError: the last node has no activation.
 
     Example:
-        >>> from elektronn.network.document import NetworkSettings, chain
+        >>> from elektronn.network.chain import NetworkSettings, chain
         >>> with_output_activation(chain(NetworkSettings()), "sigmoid").nodes[-1].arguments["activation"]
         'sigmoid'
     """
