@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -269,6 +269,3 @@ def _say_what_is_gone(old: OldConfig, notes: _Notes) -> None:
     for name, text in GONE.items():
         if name in old.given:
             notes.say(name, text)
-
-
-Say = Callable[[str, str], None]

@@ -12,6 +12,7 @@ from elektronn.axes import Box, Size
 from elektronn.errors import DataError
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import load, load_raw
+from elektronn.volumes.hdf5 import holds
 
 LOW, HIGH, SLOPE = -0.1, 0.05, 2.0
 """Where label minus earlier prediction leaves this range, a voxel counts more, by ``SLOPE`` times the excess."""
@@ -33,16 +34,14 @@ class Lazy:
 def load_info(labels: Address, classes: int) -> Lazy:
     """The masks of lazy labels: the data set ``info`` beside the labels, two rows of one number per class.
 
-    Without one, all classes are told and none is absent.
+    Without one, and in files that are not HDF5, all classes are told and none is absent.
 
     Raises:
-        DataError: another shape, or a class that is told and absent at once.
+        DataError: another shape, or damaged.
     """
     place = replace(labels, key="info", crop=(), axes="")
-    try:
-        rows = load_raw(place)
-    except DataError:
-        rows = np.stack([np.ones(classes), np.zeros(classes)])
+    is_there = labels.format == "hdf5" and holds(place)
+    rows = load_raw(place) if is_there else np.stack([np.ones(classes), np.zeros(classes)])
     if rows.shape != (2, classes):
         raise DataError(
             f"{place}: has the shape {rows.shape}; lazy labels need (2, {classes}): one row of the classes that the labels "

@@ -116,3 +116,15 @@ def make_hdf5(plan: Plan) -> Iterator[Watched]:
         for name, value in plan.facts.items():
             data.attrs[name] = value
         yield Watched(data, raw)
+
+
+def holds(address: Address) -> bool:
+    """Whether an HDF5 file has the data set that an address names.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    import h5py
+
+    with reading(address), h5py.File(address.path) as file:
+        return address.key in file

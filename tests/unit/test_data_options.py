@@ -274,3 +274,10 @@ def test_extras_are_used_by_the_criterion() -> None:
     plain = Criterion(Loss()).loss(scores, labels)
     half = Criterion(Loss()).loss(scores, labels, Extras(weights=torch.full((2, 1, 3, 3), 0.5)))
     torch.testing.assert_close(half, plain / 2)
+
+
+def test_M064_damaged_masks_are_not_taken_for_missing_ones(files: Path) -> None:
+    with h5py.File(files / "a.h5", "a") as file:
+        file.create_group("info")
+    with pytest.raises(DataError, match="info"):
+        loaded(files, lazy_labels=True)
