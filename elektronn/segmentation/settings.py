@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from elektronn.settings import Field, Fraction, NotNegative, Settings, Triple
+from elektronn.settings import Field, Fraction, NotNegative, Settings, Triple, checked
+
+
+class AgglomerateSettings(Settings):
+    """How segments that hardly any boundary divides are merged (extra ``agglomerate``)."""
+
+    threshold: Fraction = 0.5
+    """Segments that touch are merged, those with the least boundary between them first, while the mean probability on
+    the area of a contact is below this."""
 
 
 class SegmentSettings(Settings):
@@ -26,5 +34,17 @@ class SegmentSettings(Settings):
     fill_boundaries: bool = True
     """Divide the boundary among the segments; otherwise it keeps id 0."""
 
+    agglomerate: AgglomerateSettings | None = None
+    """Merge the segments afterwards; left out: do not. `{}` merges with the default threshold."""
+
     block: Triple = (64, 128, 128)
     """Part of a volume that is flooded at one time, zyx, voxels; the result does not depend on it."""
+
+    @checked
+    def _contacts_are_on_boundaries(self) -> SegmentSettings:
+        if self.agglomerate and not self.fill_boundaries:
+            raise ValueError(
+                "agglomerate: needs the boundary between two segments to be divided among them, or they touch only where "
+                "there is none; set fill_boundaries: true"
+            )
+        return self

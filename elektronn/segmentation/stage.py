@@ -15,9 +15,11 @@ The result does not depend on the size of the blocks, voxel by voxel, because ev
   joins only what must be joined whatever lies outside (see :mod:`elektronn.segmentation.flood`), and the rest is decided
   over the trees of all blocks at once.
 
+* Segments are merged (``agglomerate``) once all of them are known, over the contacts of the whole volume; the sums of
+  probabilities on these are whole numbers, in which no order of blocks leaves a trace.
+
 Not offered, since it would not be so: seeds at local maxima of a smoothed or uncut distance (a maximum depends on
-how far one looks), a flood by a queue whose ties fall by the order of arrival, and agglomeration of segments by mean
-boundary, which needs the finished segments.
+how far one looks), and a flood by a queue whose ties fall by the order of arrival.
 
 Source: J. Cousty et al., Watershed cuts: minimum spanning forests and the drop of water principle, IEEE PAMI 31
 (2009), shows that the two are the same.
@@ -26,23 +28,23 @@ Source: J. Cousty et al., Watershed cuts: minimum spanning forests and the drop 
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elektronn.artefacts import storage
-from elektronn.axes import Box, Size, blocks
-from elektronn.errors import ConfigError, DataError, at
-from elektronn.segmentation.depth import Costs, Landscape
-from elektronn.segmentation.flood import Places, Trees, flood
-from elektronn.segmentation.forest import Edges, Forest
+from elektronn.artefacts import code_digest, digest, fingerprint, storage, write_json
+from elektronn.axes import Size, blocks
+from elektronn.errors import ConfigError, DataError
+from elektronn.segmentation.agglomerate import LIBRARY, agglomerate, require_library
+from elektronn.segmentation.contacts import steps_of, summed
+from elektronn.segmentation.depth import Landscape
 from elektronn.segmentation.settings import SegmentSettings
+from elektronn.segmentation.work import Work
 from elektronn.settings import plain
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import Volume, create_volume, open_volume
@@ -59,9 +61,14 @@ def segment(
     settings: SegmentSettings,
     *,
     voxel_nm: tuple[float, float, float] | None = None,
+    manifest: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> int:
-    """Divide a volume into segments; memory is bounded by the block and by the surface of the blocks.
+    """Divide a volume into segments.
+
+    Memory is bounded by the largest of a block with its halo and a box of :data:`SHARD` ids (8 bytes per voxel), and by
+    what is kept of all blocks: about 20 bytes per tree, 48 per edge between trees (both lie on the surfaces of blocks),
+    and with ``agglomerate`` 64 per pair of touching segments.
 
     The ids are 1, 2, … in the order of the first voxels of the segments, uint32 (uint64 if there are more); 0 is what
     was not kept. Voxel size and offset are those of the probability. ``out`` appears whole or not at all; while the
@@ -72,47 +79,84 @@ def segment(
         out: HDF5, zarr (OME-NGFF) or ``.npy``.
         settings: what the section ``segment`` says.
         voxel_nm: voxel size z, y, x where the file does not say one.
+        manifest: file (JSON) that shall say what made the ids, and their sha256.
         progress: called with (steps done, steps in all).
 
     Returns:
         Number of segments.
 
     Raises:
-        ConfigError: no voxel size; ``out`` is the file that is read.
+        ConfigError: no voxel size; ``out`` is the file that is read; the library that merges segments is not there.
         DataError: no probabilities, or no interior to divide.
         StorageError: disk full or no permission.
     """
     if out.path.resolve() == probability.path.resolve():
         raise ConfigError(f"{out}: would replace the probability it is made from; name another output file")
+    if settings.agglomerate:
+        require_library()
     with open_volume(probability, voxel_nm=voxel_nm) as volume, storage(out.path):
         out.path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.path.name}.", suffix=".part", dir=out.path.parent) as scratch:
-            work = _Work(volume, settings, _landscape(volume, settings), Path(scratch))
-            writes = blocks(volume.size, SHARD)
-            steps = len(work.boxes) + len(writes)
-            for done, index in enumerate(np.ndindex(*work.grid), 1):
-                work.add(Size(*index))
-                progress(done, steps)
-            ids = work.forest.segments(work.landscape.boundary_cost, settings.min_voxels)
-            count = int(ids.max(initial=0))
-            if not count:
-                raise DataError(
-                    f"{probability}: nothing was left to keep: no interior of {max(1, settings.min_voxels)} voxels lies "
-                    f"below the probability {settings.boundary_threshold:g}; check the volume, segment.boundary_threshold "
-                    "and segment.min_voxels"
-                )
-            with create_volume(
-                out,
-                tuple(volume.size),
-                np.uint32 if count < 2**32 else np.uint64,
-                voxel_nm=volume.voxel_nm,
-                offset_vox=_offset(volume),
-                attributes=_attributes(volume, settings, count),
-            ) as sink:
-                for done, box in enumerate(writes, len(work.boxes) + 1):
-                    sink.write(box, work.read(box, ids))
-                    progress(done, steps)
-    return count
+            work = Work(volume, settings, _landscape(volume, settings), Path(scratch))
+            passes = 2 if settings.agglomerate else 1
+            tick = _Ticks(progress, passes * len(work.boxes) + len(blocks(volume.size, SHARD)))
+            ids = _ids(work, tick)
+            made = _made(volume, settings, int(ids.max()))
+            if manifest is not None:
+                manifest.unlink(missing_ok=True)  # it speaks of what is replaced now
+            _write(work, ids, out, made, tick)
+    if manifest is not None:
+        write_json(manifest, {"store": out.path.name, "sha256": digest(out.path), **made})
+    return int(ids.max())
+
+
+class _Ticks:
+    """Counts steps and tells them."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self) -> None:
+        self.done += 1
+        self.progress(self.done, self.total)
+
+
+def _ids(work: Work, tick: _Ticks) -> NDArray[np.uint64]:
+    """Final id of each tree."""
+    settings = work.settings
+    for index in np.ndindex(*work.grid):
+        work.add(Size(*index))
+        tick()
+    ids = work.forest.segments(work.landscape.boundary_cost, settings.min_voxels)
+    count = int(ids.max(initial=0))
+    if not count:
+        raise DataError(
+            f"{work.volume.address}: nothing was left to keep: no interior of {max(1, settings.min_voxels)} voxels lies "
+            f"below the probability {settings.boundary_threshold:g}; check the volume, segment.boundary_threshold "
+            "and segment.min_voxels"
+        )
+    if settings.agglomerate is None:
+        return ids
+    found = summed(work.contacts(ids, tick))
+    voxel = work.volume.voxel_nm
+    assert voxel is not None
+    return agglomerate(found, count, voxel, steps_of(work.volume.dtype), settings.agglomerate)[ids]
+
+
+def _write(work: Work, ids: NDArray[np.uint64], out: Address, made: dict[str, Any], tick: _Ticks) -> None:
+    volume = work.volume
+    with create_volume(
+        out,
+        tuple(volume.size),
+        np.uint32 if made["segments"] < 2**32 else np.uint64,
+        voxel_nm=volume.voxel_nm,
+        offset_vox=_offset(volume),
+        origin_nm=volume.origin_nm,
+        attributes=_attributes(volume, made),
+    ) as sink:
+        for box in blocks(volume.size, SHARD):
+            sink.write(box, work.read(box, ids))
+            tick()
 
 
 def _landscape(volume: Volume, settings: SegmentSettings) -> Landscape:
@@ -132,122 +176,32 @@ def _offset(volume: Volume) -> tuple[int, int, int] | None:
     return z, y, x
 
 
-def _attributes(volume: Volume, settings: SegmentSettings, count: int) -> dict[str, Any]:
+def _made(volume: Volume, settings: SegmentSettings, count: int) -> dict[str, Any]:
+    """What made the segments, as plain data; the block is left out, since it changes nothing."""
+    shown = {name: value for name, value in plain(settings).items() if name != "block"}
+    libraries = {LIBRARY: version(LIBRARY)} if settings.agglomerate else {}
+    source, code = volume.address.digest, code_digest("segmentation")
+    return {
+        "kind": "segmentation",
+        "segments": count,
+        "settings": shown,
+        "voxel_nm": volume.voxel_nm,
+        "of": str(volume.address.path.name) + f":{volume.address.key}",
+        "inputs": {"probability": source},
+        "code_sha256": code,
+        "libraries": libraries,
+        "fingerprint": fingerprint({"segment": shown, "voxel_nm": volume.voxel_nm}, [source], code),
+    }
+
+
+def _attributes(volume: Volume, made: dict[str, Any]) -> dict[str, Any]:
     said = {name: [int(n) for n in volume.attributes[name]] for name in ("image_size",) if name in volume.attributes}
-    made_of = f"{volume.address.path.name}:{volume.address.key}"
-    shown = json.dumps({name: value for name, value in plain(settings).items() if name != "block"})
-    return {"kind": "segmentation", "segments": count, "segment": shown, "segmentation_of": made_of, **said}
-
-
-@dataclass
-class _Work:
-    """The blocks of a volume, their trees on disk, and the forest of all of them."""
-
-    volume: Volume
-    settings: SegmentSettings
-    landscape: Landscape
-    scratch: Path
-    forest: Forest = field(default_factory=Forest)
-    spans: dict[Size, slice] = field(default_factory=dict)
-
-    @property
-    def grid(self) -> Size:
-        """Number of blocks along z, y, x."""
-        return Size(*(math.ceil(n / b) for n, b in zip(self.volume.size, self.settings.block)))
-
-    @property
-    def boxes(self) -> list[Box]:
-        """All blocks."""
-        return blocks(self.volume.size, self.settings.block)
-
-    def box(self, index: Size) -> Box:
-        """One block."""
-        size = Size(*self.settings.block)
-        return Box(Size(0, 0, 0), size).shifted(i * n for i, n in zip(index, size)).within(self.volume.size)
-
-    def add(self, index: Size) -> None:
-        """Flood a block; the blocks before it along z, y and x are there already."""
-        box = self.box(index)
-        around = box.grown((1, 1, 1), (1, 1, 1)).within(self.volume.size)
-        costs = self._costs(around)
-        core = box.shifted(-n for n in around.start).slices
-        trees = flood(
-            costs,
-            core,
-            self.landscape.boundary_cost,
-            per_section=self.settings.per_section,
-            fill=self.settings.fill_boundaries,
-        )
-        first = self._places(trees.first, box)
-        start = self.forest.add(trees.sizes, first, trees.seeded)
-        self.spans[index] = slice(start, self.forest.count)
-        self._save(index, trees.labels)
-        places = np.stack(np.unravel_index(trees.edges, costs.shape))
-        inside = places - np.array([part.start for part in core])[:, None, None]
-        numbers = trees.labels[tuple(inside)].astype(np.int64) - 1 + start
-        flat: Costs = costs.reshape(-1)
-        self.forest.edges.append(Edges.of(numbers, flat[trees.edges], self._places(trees.edges, around)))
-        for axis in range(int(self.settings.per_section), 3):
-            if index[axis]:
-                self._cross(index, axis, trees, costs, around)
-
-    def _cross(self, index: Size, axis: int, trees: Trees, costs: Costs, around: Box) -> None:
-        """The edges to the block before this one along an axis."""
-        before = Size(*(n - (a == axis) for a, n in enumerate(index)))
-        box = self.box(index)
-        face = [slice(a - b, c - b) for a, c, b in zip(box.start, box.stop, around.start)]
-        costs_of, places_of = [], []
-        for step in (0, -1):
-            first = box.start[axis] - around.start[axis] + step
-            cut = tuple(slice(first, first + 1) if a == axis else part for a, part in enumerate(face))
-            flat = np.arange(costs.size).reshape(costs.shape)[cut].reshape(-1)
-            costs_of.append(costs[cut].reshape(-1))
-            places_of.append(self._places(flat, around))
-        own = np.take(trees.labels, [0], axis).reshape(-1).astype(np.int64)
-        other = np.take(self._load(before), [-1], axis).reshape(-1).astype(np.int64)
-        flooded = (own > 0) & (other > 0)
-        numbers = np.stack([own - 1 + self.spans[index].start, other - 1 + self.spans[before].start], 1)
-        ends: tuple[Costs, Places] = np.stack(costs_of, 1)[flooded], np.stack(places_of, 1)[flooded]
-        self.forest.edges.append(Edges.of(numbers[flooded], *ends))
-
-    def _costs(self, around: Box) -> Costs:
-        """Costs of a box, from a larger box of probabilities."""
-        wide = around.grown(self.landscape.halo, self.landscape.halo).within(self.volume.size)
-        values = self.volume.read(wide, "czyx")
-        with at(str(self.volume.address)):
-            costs = self.landscape.costs(values[1 if self.volume.channels > 1 else 0])
-        return np.ascontiguousarray(costs[around.shifted(-n for n in wide.start).slices])
-
-    def _places(self, flat: Places, box: Box) -> Places:
-        """Flat places in a box → flat places in the volume."""
-        inside = np.unravel_index(flat, box.size)
-        return np.asarray(np.ravel_multi_index(tuple(p + n for p, n in zip(inside, box.start)), self.volume.size))
-
-    def _file(self, index: Size) -> Path:
-        return self.scratch / "_".join(map(str, index))
-
-    def _save(self, index: Size, labels: NDArray[np.uint32]) -> None:
-        with storage(self._file(index)):
-            self._file(index).write_bytes(labels.tobytes())
-
-    def _load(self, index: Size) -> NDArray[np.uint32]:
-        return np.memmap(self._file(index), np.uint32, "r", shape=tuple(self.box(index).size))
-
-    def read(self, box: Box, ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Final ids of a box.
-
-        Args:
-            box: part of the volume.
-            ids: id of each tree.
-        """
-        values = np.zeros(box.size, np.uint64)
-        low = [a // n for a, n in zip(box.start, self.settings.block)]
-        high = [math.ceil(b / n) for b, n in zip(box.stop, self.settings.block)]
-        for offset in np.ndindex(*(b - a for a, b in zip(low, high))):
-            index = Size(*(a + n for a, n in zip(low, offset)))
-            block = self.box(index)
-            common = Box(Size(*map(max, zip(box.start, block.start))), Size(*map(min, zip(box.stop, block.stop))))
-            numbers = self._load(index)[common.shifted(-n for n in block.start).slices]
-            chosen = np.append(np.uint64(0), ids[self.spans[index]])[numbers]
-            values[common.shifted(-n for n in box.start).slices] = chosen
-        return values
+    return {
+        "kind": made["kind"],
+        "segments": made["segments"],
+        "segment": json.dumps(made["settings"]),
+        "segmentation_of": made["of"],
+        "probability_sha256": made["inputs"]["probability"],
+        "fingerprint": made["fingerprint"],
+        **said,
+    }

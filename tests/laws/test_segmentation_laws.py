@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elektronn.axes import whole
-from elektronn.segmentation.settings import SegmentSettings
+from elektronn.segmentation.settings import AgglomerateSettings, SegmentSettings
 from elektronn.segmentation.stage import segment
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import create_volume, load
@@ -154,3 +155,100 @@ def test_seed_depth_0_gives_the_connected_components() -> None:
     p: Any = probability(5, (8, 20, 20), "uint8", 255)
     wish = SegmentSettings(seed_nm=0.0, min_voxels=0, fill_boundaries=False, block=(3, 6, 7))
     assert np.array_equal(segmented(p, wish, (1.0, 1.0, 1.0)), label(p < 127.5)[0])
+
+
+Contact = dict[frozenset[int], list[Fraction]]
+
+
+def merged_slowly(ids: np.ndarray, p: np.ndarray, wish: SegmentSettings, voxel: Voxel) -> np.ndarray | None:
+    """The definition, face by face and in fractions: always the pair with the least mean boundary, below the threshold.
+
+    ``None`` where two means are equal: those may be merged in either order.
+    """
+    assert wish.agglomerate is not None
+    scale = np.iinfo(p.dtype).max if p.dtype.kind == "u" else 65535
+    whole = p.astype(int) if p.dtype.kind == "u" else np.rint(p.astype(float) * scale).astype(int)
+    area = [Fraction(v).limit_denominator(10) for v in (voxel[1] * voxel[2], voxel[0] * voxel[2], voxel[0] * voxel[1])]
+    contact: Contact = {}
+    for i in range(p.size):
+        for j in after(i, p.shape, wish.per_section):
+            pair = frozenset((int(ids.flat[i]), int(ids.flat[j])))
+            if len(pair) == 2 and 0 not in pair:
+                face = area[[abs(a - b) for a, b in zip(*(np.unravel_index(n, p.shape) for n in (i, j)))].index(1)]
+                total = contact.setdefault(pair, [Fraction(0), Fraction(0)])
+                total[0] += face * Fraction(int(whole.flat[i] + whole.flat[j]), 2 * int(scale))
+                total[1] += face
+    threshold = Fraction(wish.agglomerate.threshold)
+    names = {int(n): int(n) for n in np.unique(ids)}
+    while contact:
+        ranked = sorted((total[0] / total[1], sorted(pair)) for pair, total in contact.items())
+        if ranked[0][0] >= threshold:
+            break
+        if len(ranked) > 1 and ranked[1][0] - ranked[0][0] < 1e-9:
+            return None
+        merge(contact, names, *ranked[0][1])
+    _, first, group = np.unique([names[i] for i in range(1, ids.max() + 1)], return_index=True, return_inverse=True)
+    return np.append(0, np.argsort(np.argsort(first))[group] + 1)[ids]
+
+
+def merge(contact: Contact, names: dict[int, int], kept: int, gone: int) -> None:
+    del contact[frozenset((kept, gone))]
+    for pair in [pair for pair in contact if gone in pair]:
+        (other,) = pair - {gone}
+        amount, area = contact.pop(pair)
+        total = contact.setdefault(frozenset((kept, other)), [Fraction(0), Fraction(0)])
+        total[0] += amount
+        total[1] += area
+    names.update({name: kept for name, group in names.items() if group == gone})
+
+
+def honeycomb(random: np.random.Generator, size: tuple[int, int, int], dtype: str) -> np.ndarray:
+    """Many cells; the wall between each two has a strength of its own, so that some are merged and some are not."""
+    centres = random.random((random.integers(6, 25), 3)) * size
+    places = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"), -1)
+    distance = np.sqrt(((places[..., None, :] - centres) ** 2).sum(-1))
+    one, other = np.moveaxis(np.sort(np.argsort(distance, -1)[..., :2], -1), -1, 0)
+    near = np.sort(distance, -1)
+    strength = random.uniform(0.3, 1.1, (len(centres),) * 2)[one, other]
+    p = np.clip(strength * np.exp(-(((near[..., 1] - near[..., 0]) / 2) ** 2)) + random.normal(0, 0.05, size), 0, 1)
+    return p.astype(np.float32) if dtype == "float32" else np.round(p * np.iinfo(dtype).max).astype(dtype)
+
+
+def test_merged_segments_equal_those_of_the_definition_for_any_block() -> None:
+    merges, compared = 0, 0
+    for seed in range(25):
+        random = np.random.default_rng(seed)
+        p = honeycomb(
+            random, (random.integers(1, 9), *random.integers(8, 18, 2)), ["uint8", "uint16", "float32"][seed % 3]
+        )
+        voxel = [(1.0, 1.0, 1.0), (4.0, 1.0, 1.0), (0.5, 1.5, 1.0)][random.integers(3)]
+        wish = SegmentSettings(
+            boundary_threshold=0.3,
+            seed_nm=1.0,
+            min_voxels=1,
+            per_section=bool(seed % 4 == 0),
+            block=tuple(random.integers(2, 10, 3).tolist()),
+        )
+        parts = segmented(p, wish, voxel)
+        wish = wish.model_copy(update={"agglomerate": AgglomerateSettings(threshold=random.uniform(0.35, 0.7))})
+        expected = merged_slowly(parts, p, wish, voxel)
+        if expected is not None:
+            assert np.array_equal(segmented(p, wish, voxel), expected), seed
+            compared += 1
+            merges += bool(1 < expected.max() < parts.max())
+    assert compared > 18
+    assert merges > 12
+
+
+@pytest.mark.parametrize("per_section", [False, True])
+def test_merged_segments_of_a_larger_volume_do_not_depend_on_blocks(per_section: bool) -> None:
+    p = honeycomb(np.random.default_rng(1), (20, 32, 32), "uint8") // 40 * 40  # equal means in many places
+    merging = AgglomerateSettings(threshold=0.4)
+    wish = SegmentSettings(
+        boundary_threshold=0.3, seed_nm=1.0, min_voxels=1, per_section=per_section, agglomerate=merging
+    )
+    whole_volume = segmented(p, wish, (3.0, 1.0, 1.0))
+    plain = segmented(p, wish.model_copy(update={"agglomerate": None}), (3.0, 1.0, 1.0))
+    assert 1 < whole_volume.max() < plain.max()
+    for block in ((7, 9, 32), (1, 32, 5), (20, 11, 13)):
+        assert np.array_equal(segmented(p, wish.model_copy(update={"block": block}), (3.0, 1.0, 1.0)), whole_volume)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from elektronn.artefacts import digest
 from elektronn.axes import whole
 from elektronn.cli.main import main
 from elektronn.errors import ConfigError, DataError
 from elektronn.evaluation.compare import compare
 from elektronn.evaluation.segments import measures
+from elektronn.segmentation.contacts import contacts, summed
 from elektronn.segmentation.depth import Landscape
-from elektronn.segmentation.settings import SegmentSettings
+from elektronn.segmentation.settings import AgglomerateSettings, SegmentSettings
 from elektronn.segmentation.stage import segment
+from elektronn.settings import parse
 from elektronn.volumes.address import Address, parse_address
 from elektronn.volumes.arrays import create_volume, load, open_volume
 
@@ -175,7 +179,7 @@ def test_command_writes_ids_and_fails_with_its_code(tmp_path: Path, capfd: pytes
     assert main([*words, *options]) == 0
     assert f"{tmp_path / 'ids.zarr'}: 4 segments of {source}" in (tmp_path / "log").read_text()
     assert load(Address(tmp_path / "ids.zarr")).max() == 4
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["ids.zarr", "log", "p.npy"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ids.zarr", "ids.zarr.json", "log", "p.npy"]
     assert main(words) == 2
     assert "does not say its voxel size" in capfd.readouterr().err
     assert main(["segment", str(tmp_path / "no.h5"), str(tmp_path / "b.zarr")]) == 4
@@ -198,3 +202,74 @@ def test_a_failure_in_the_middle_leaves_the_old_result(tmp_path: Path, monkeypat
         segment(source, out, SegmentSettings(block=(2, 9, 9)), voxel_nm=(30, 10, 10), progress=breaks)
     assert out.path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def weak_walls() -> np.ndarray:
+    """Four rooms; the wall along x is boundary everywhere, of the one along y only half of its length."""
+    p = rooms()
+    p[:, 9:11, :11] = np.where(np.arange(11) % 2, 0.55, 0.1)
+    return p
+
+
+MERGING = SMALL.model_copy(update={"seed_nm": 30.0, "agglomerate": AgglomerateSettings()})
+
+
+def test_rooms_behind_a_weak_wall_become_one(tmp_path: Path) -> None:
+    source = store(tmp_path / "p.h5", np.rint(weak_walls() * 65535).astype(np.uint16), voxel_nm=(30, 10, 10))
+    assert segment(source, Address(tmp_path / "four.h5"), MERGING.model_copy(update={"agglomerate": None})) == 4
+    assert segment(source, Address(tmp_path / "ids.h5"), MERGING) == 3
+    ids = load(Address(tmp_path / "ids.h5"))
+    assert [ids[0, y, x] for y, x in ((0, 0), (0, 23), (19, 0), (19, 23))] == [1, 2, 1, 3]
+    low = MERGING.model_copy(update={"agglomerate": AgglomerateSettings(threshold=0.2)})
+    assert segment(source, Address(tmp_path / "low.h5"), low) == 4
+
+
+def test_contacts_count_each_face_once_and_weigh_it_by_its_area() -> None:
+    ids = np.array([[[1, 1], [2, 0]], [[1, 3], [3, 3]]], np.uint64)
+    p = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    found = contacts(ids, p, (slice(0, 2),) * 3, per_section=False)
+    assert found.pairs.tolist() == [[1, 2], [1, 3], [2, 3]]
+    assert found.faces.tolist() == [[0, 1, 0], [1, 1, 1], [1, 0, 0]]
+    assert found.sums.tolist() == [[0, 2, 0], [6, 10, 9], [8, 0, 0]]
+    assert found.areas((5, 2, 1)).tolist() == [5, 2 + 5 + 10, 2]
+    assert found.means((5, 2, 1), 10)[1] == (6 * 2 + 10 * 5 + 9 * 10) / 17 / 20
+    flat = contacts(ids, p, (slice(0, 2),) * 3, per_section=True)
+    assert flat.faces.tolist() == [[0, 1, 0], [0, 1, 1]]
+    parts = [contacts(ids, p, (slice(a, a + 1), slice(0, 2), slice(0, 2)), per_section=False) for a in (1, 0)]
+    assert summed(parts).sums.tolist() == found.sums.tolist()
+
+
+def test_one_segment_and_segments_that_do_not_touch_are_left_alone(tmp_path: Path) -> None:
+    alone = store(tmp_path / "p.h5", np.zeros((2, 8, 8), np.float32), voxel_nm=(30, 10, 10))
+    assert segment(alone, Address(tmp_path / "ids.h5"), MERGING) == 1
+    sections = store(tmp_path / "q.h5", np.zeros((3, 8, 8), np.uint8), voxel_nm=(30, 10, 10))
+    assert segment(sections, Address(tmp_path / "s.h5"), MERGING.model_copy(update={"per_section": True})) == 3
+
+
+def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bioimage_cpp.graph", None)
+    source = store(tmp_path / "p.npy", rooms())
+    with pytest.raises(ConfigError, match=r"pip install 'elektronn\[agglomerate\]'"):
+        segment(source, Address(tmp_path / "ids.zarr"), MERGING, voxel_nm=(30, 10, 10))
+    assert segment(source, Address(tmp_path / "ids.npy"), SMALL, voxel_nm=(30, 10, 10)) == 4
+
+
+def test_merging_needs_divided_boundaries() -> None:
+    said = {"agglomerate": {"threshold": 0.4}, "fill_boundaries": False}
+    with pytest.raises(ConfigError, match="segment: agglomerate: needs the boundary"):
+        parse(SegmentSettings, said, "segment")
+    assert parse(SegmentSettings, {"agglomerate": {}}, "segment").agglomerate == AgglomerateSettings(threshold=0.5)
+
+
+def test_the_manifest_says_what_made_the_ids(tmp_path: Path) -> None:
+    source = store(tmp_path / "p.npy", rooms())
+    options = ["--voxel-nm", "30", "10", "10", "--set", "segment.min_voxels=0", "--set", "segment.agglomerate={}"]
+    assert main(["segment", str(source), str(tmp_path / "ids.zarr"), *options]) == 0
+    said = json.loads((tmp_path / "ids.zarr.json").read_text())
+    assert (said["store"], said["sha256"], said["segments"]) == ("ids.zarr", digest(tmp_path / "ids.zarr"), 4)
+    assert said["inputs"] == {"probability": digest(tmp_path / "p.npy")}
+    assert said["settings"]["agglomerate"] == {"threshold": 0.5}
+    assert list(said["libraries"]) == ["bioimage-cpp"]
+    with open_volume(Address(tmp_path / "ids.zarr")) as volume:
+        assert volume.attributes["probability_sha256"] == said["inputs"]["probability"]
+        assert volume.attributes["fingerprint"] == said["fingerprint"]
