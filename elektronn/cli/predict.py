@@ -157,7 +157,7 @@ def _show(outcomes: list[Outcome]) -> None:
 
     shown = Table("name", "status", "seconds", "largest difference", "reason")
     for outcome in outcomes:
-        name, _, _, status, seconds, _, largest, reason = outcome.cells
+        name, _, _, status, seconds, _, largest, _, reason = outcome.cells
         shown.add_row(name, status, seconds, largest, reason)
     Console().print(shown)
 

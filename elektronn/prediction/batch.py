@@ -12,7 +12,7 @@ from elektronn.errors import ConfigError, ElektronnError
 from elektronn.prediction.certificate import Certificate
 from elektronn.volumes.table import Row
 
-COLUMNS = ("name", "image", "output", "status", "seconds", "voxels", "largest_difference", "reason")
+COLUMNS = ("name", "image", "output", "status", "seconds", "voxels", "largest_difference", "missing_chunks", "reason")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Outcome:
     def cells(self) -> tuple[str, ...]:
         """As a row of the summary."""
         found = self.certificate
-        numbers = (str(found.voxels), f"{found.largest:.2e}") if found else ("", "")
+        numbers = (str(found.voxels), f"{found.largest:.2e}", str(found.missing_chunks)) if found else ("", "", "")
         reason = " ".join(str(self.error).split()) if self.error else ""
         return (self.name, self.image, self.output, self.status, f"{self.seconds:.1f}", *numbers, reason)
 

@@ -19,6 +19,7 @@ from elektronn.prediction.engines import Predictor, engine_for
 from elektronn.prediction.job import Job
 from elektronn.prediction.pipeline import Line, Waits
 from elektronn.prediction.pyramid import coarse
+from elektronn.prediction.sources import values_digest
 
 Progress = Callable[[int, int], None]
 
@@ -31,11 +32,13 @@ class Block:
         name: among the claims.
         box: in the output.
         values: of the image around it first, of the output then.
+        source: digest of those of the image; empty for what is made of no image.
     """
 
     name: str
     box: Box
     values: NDArray[Any]
+    source: str = ""
 
 
 class Blocks:
@@ -68,23 +71,20 @@ class Blocks:
     def _read(self, stop: threading.Event) -> Iterator[Block]:
         for name in self.claims.each(list(self.boxes), stop):
             box = self.boxes[name]
-            yield Block(name, box, self.job.image.read(self._around(box)))
-
-    def _around(self, box: Box) -> Box:
-        """What of the image a box of the output is made from."""
-        return box.grown((0, 0, 0), [f - 1 for f in self.job.geometry.field])
+            values = self.job.image.read(self.job.around(box))
+            yield Block(name, box, values, values_digest(values))
 
     def _compute(self, block: Block) -> Block:
         values = np.empty(self.job.result.shape(block.box.size), self.job.result.dtype)
         for tile in self.job.plan.tiles(block.box):
             begin = time.perf_counter()
-            part = np.ascontiguousarray(block.values[(slice(None), *self._around(tile).slices)])
+            part = np.ascontiguousarray(block.values[(slice(None), *self.job.around(tile).slices)])
             values[(..., *tile.slices)] = self.job.result.stored(self.engine.block(part))
             self.tiles += 1
             self._pace(tile.size.voxels / (time.perf_counter() - begin))
             self.progress(min(self.tiles, self.total), self.total)
         self._look(block, values)
-        return Block(block.name, block.box, values)
+        return Block(block.name, block.box, values, block.source)
 
     def _pace(self, voxels_per_s: float) -> None:
         """Say how long it will take after the third tile (or the last): the first ones warm up."""
@@ -131,7 +131,8 @@ def write(job: Job, claims: Claims, block: Block, key: str = "") -> None:
     """Store a block and mark it as done, unless somebody has taken it over, believing us dead."""
     if claims.holds(block.name):
         files = job.work.write(block.box, block.values, key)
-        claims.finish(block.name, {"plan": job.plan.fingerprint, "files": files})
+        facts = {"plan": job.plan.fingerprint, "files": files, "source": block.source, "stamp": job.stamp}
+        claims.finish(block.name, facts)
 
 
 def _agreed_engine(job: Job) -> Predictor:

@@ -30,6 +30,7 @@ class Certificate:
         tolerance: what was allowed; for uint8 half a step of storage plus rounding.
         kind: ``probabilities`` or ``values``.
         is_new: whether the output was made now; else it was there, made of the same, or another process finished it.
+        missing_chunks: of the image, which were taken for its fill value.
     """
 
     voxels: int
@@ -37,6 +38,7 @@ class Certificate:
     tolerance: float
     kind: str = "probabilities"
     is_new: bool = True
+    missing_chunks: int = 0
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from elektronn.artefacts import digest, fingerprint, write_json
@@ -30,8 +31,8 @@ def finish(job: Job, claims: Claims) -> Certificate:
     if wrong:
         _forget(job, claims, [job.plan.names[index] for index in wrong], certificate.largest)
     address = job.image.volume.address
-    if stamp(address) != job.plan.facts["input"]:
-        raise DataError(f"{address}: was changed while it was predicted; remove {job.work.folder} to begin anew")
+    if stamp(address) != job.stamp:
+        raise DataError(f"{address}: was changed while it was predicted; leave it alone and predict once more")
     image = address.digest
     facts = {
         "fingerprint": job.fingerprint(image),
@@ -40,9 +41,10 @@ def finish(job: Job, claims: Claims) -> Certificate:
         "engine": job.engine_note.read_text(encoding="utf-8"),
         "attributes": job.said,
         "certificate": certificate.plain,
+        "missing_chunks": job.missing_chunks,
     }
     _publish(job, facts, sums)
-    return certificate
+    return replace(certificate, missing_chunks=job.missing_chunks)
 
 
 def _check_files(job: Job, claims: Claims) -> dict[str, str]:

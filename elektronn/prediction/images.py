@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from elektronn.artefacts import writing
 from elektronn.axes import Box, Size, whole
 from elektronn.errors import DataError
+from elektronn.geometry import Geometry
 from elektronn.network.document import Document
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import Sink, Volume, check_target, create_volume, open_volume
 from elektronn.volumes.npy import open_npy
+
+NOTHING = Size(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,47 @@ class Image:
         volume: with z of extent 1 for a flat image.
         axes: ``zyx`` for every volume; ``yx`` or ``cyx`` for a flat image, whose result has the same axes.
         any_floats: whether floats outside [0, 1] are taken.
+        before, behind: voxels by which the image is continued by its mirror image, zyx; boxes are counted from there.
     """
 
     volume: Volume
     axes: str
     any_floats: bool
+    before: Size = NOTHING
+    behind: Size = NOTHING
+
+    def padded(self, geometry: Geometry) -> Image:
+        """The image continued on all sides, so that outputs cover all of it; as :func:`.dense.mirrored` does in memory."""
+        behind = Size(*(f - 1 - o for o, f in zip(geometry.offset, geometry.field)))
+        return replace(self, before=geometry.offset, behind=behind)
+
+    @property
+    def size(self) -> Size:
+        """Extent zyx, voxels, with what it is continued by."""
+        return Size(*map(sum, zip(self.volume.size, self.before, self.behind)))
 
     def read(self, box: Box) -> NDArray[np.generic]:
         """A box as ``(c, z, y, x)``.
 
         Raises:
-            DataError: NaN, infinite, or floats outside [0, 1] that the model does not take.
+            DataError: the file is damaged there; NaN, infinite, or floats outside [0, 1] that the model does not take.
         """
-        block = self.volume.read(box, order="czyx")
+        places = [_mirrored(a - low, b - low, n) for a, b, low, n in zip(*box, self.before, self.volume.size)]
+        inner = Box(Size(*(int(p.min()) for p in places)), Size(*(int(p.max()) + 1 for p in places)))
+        block = self._read(inner)
+        if inner.shifted(self.before) == box:
+            return block
+        for axis, (place, first) in enumerate(zip(places, inner.start), start=1):
+            block = np.take(block, place - first, axis)
+        return block
+
+    def _read(self, box: Box) -> NDArray[np.generic]:
+        """A box of the file."""
+        try:
+            block = self.volume.read(box, order="czyx")
+        except DataError as error:
+            error.args = (f"{error}; what is damaged lies in zyx {tuple(box.start)} to {tuple(box.stop)}",)
+            raise
         if not np.issubdtype(block.dtype, np.floating):
             return block
         low, high = block.min(), block.max()
@@ -85,23 +116,6 @@ def open_image(
         yield Image(_fitting(volume, document, model), "zyx", any_floats)
 
 
-def gaps(volume: Volume) -> str:
-    """What to say of a zarr store from which chunks are missing; empty where none are.
-
-    A chunk that is not there is not damage: stores leave out what is 0 all over. But so does a copy that broke off.
-    """
-    stored: Any = getattr(volume.stored, "stored", volume.stored)
-    if volume.address.format != "zarr" or not hasattr(stored, "nchunks_initialized"):
-        return ""
-    missing = stored.nchunks - min(stored.nchunks, stored.nchunks_initialized)
-    if not missing:
-        return ""
-    return (
-        f"{volume.address}: {missing} of {stored.nchunks} chunks are not in the store and count as {stored.fill_value}; "
-        "if the image is not empty there, copy it again"
-    )
-
-
 def _flat(address: Address, document: Document) -> tuple[NDArray[Any], str] | None:
     """The array and its axes if it is a flat image."""
     if address.format != "npy" or address.key or address.axes or not address.path.is_file():
@@ -114,6 +128,12 @@ def _flat(address: Address, document: Document) -> tuple[NDArray[Any], str] | No
         return array, "yx"
     is_channels = array.ndim == 3 and array.shape[0] == document.channels
     return (array, "cyx") if is_channels and document.is_flat else None
+
+
+def _mirrored(start: int, stop: int, extent: int) -> NDArray[np.int64]:
+    """Places in an axis of ``extent`` that is continued by its mirror image again and again; edges are repeated."""
+    turn = np.arange(start, stop) % (2 * extent)
+    return np.minimum(turn, 2 * extent - 1 - turn)
 
 
 def _fitting(volume: Volume, document: Document, model: str) -> Volume:

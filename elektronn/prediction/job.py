@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from elektronn.artefacts import fingerprint
+from elektronn.axes import Box, Size
 from elektronn.geometry import Geometry
 from elektronn.network.weights import Model
 from elektronn.prediction.certificate import Certificate
@@ -31,6 +32,8 @@ class Job:
         work: the working folder.
         manifest: file to write at the end.
         settings: as given; ``device`` as chosen.
+        stamp: of the files of the image when it was opened.
+        missing_chunks: of the image, which count as its fill value.
     """
 
     trained: Model
@@ -41,11 +44,17 @@ class Job:
     manifest: Path
     settings: PredictSettings
     device: torch.device
+    stamp: str
+    missing_chunks: int = 0
 
     @property
     def geometry(self) -> Geometry:
         """Of the network."""
         return self.trained.network.geometry
+
+    def around(self, box: Box) -> Box:
+        """What of the image a box of the output is made from."""
+        return box.grown((0, 0, 0), [f - 1 for f in self.geometry.field])
 
     @property
     def engine_note(self) -> Path:
@@ -60,12 +69,14 @@ class Job:
             "image_size": list(self.image.volume.size),
             "field": list(self.geometry.field),
             "model_fingerprint": self.trained.card["fingerprint"],
+            **({"padded": True} if self.settings.pad_raw else {}),
         }
 
     @property
     def place(self) -> dict[str, Any]:
         """Where the output lies in the image and in space, and what it says about itself."""
-        volume, offset = self.image.volume, self.geometry.offset
+        volume = self.image.volume
+        offset = Size(*(a - b for a, b in zip(self.geometry.offset, self.image.before)))
         found: dict[str, Any] = {"voxel_nm": volume.voxel_nm, "offset_vox": offset, "attributes": self.said}
         if volume.voxel_nm and volume.origin_nm:
             found["origin_nm"] = tuple(o + n * v for o, n, v in zip(volume.origin_nm, offset, volume.voxel_nm))
@@ -86,5 +97,10 @@ class Job:
             return None
         said = found["certificate"]
         return Certificate(
-            said["voxels"], said["largest_difference"], said["tolerance"], self.result.kind, is_new=False
+            said["voxels"],
+            said["largest_difference"],
+            said["tolerance"],
+            self.result.kind,
+            is_new=False,
+            missing_chunks=found.get("missing_chunks", 0),
         )

@@ -28,7 +28,7 @@ SHARD = Size(*(4 * n for n in CHUNKS))
 LARGEST = 4
 """Files along a block, at most."""
 
-WITHOUT_EFFECT = ("device", "threads", "certificate")
+WITHOUT_EFFECT = ("device", "threads", "certificate", "missing_chunks")
 """Settings that may differ between those who work on one output."""
 
 
@@ -106,7 +106,7 @@ class Plan:
         mine, his = ours.pop("settings"), theirs.pop("settings", {})
         changed = sorted(name for name in mine.keys() | his.keys() if mine.get(name) != his.get(name))
         found = [f"predict.{name} ({his.get(name)}, now {mine.get(name)})" for name in changed]
-        names = {"model": "model", "image": "image", "input": "content of the image", "code": "version of this program"}
+        names = {"model": "model", "image": "image", "code": "version of this program"}
         found += [words for name, words in names.items() if ours.get(name) != theirs.get(name)]
         return found or ([] if ours == theirs else ["sizes"])
 
@@ -128,11 +128,15 @@ def block_for(geometry: Geometry, size: Size) -> Size:
 
 
 def stamp(address: Address) -> str:
-    """Names, sizes and times of an image's files: tells another or changed image, without reading terabytes."""
+    """Names, sizes and times of an image's files: tells whether it may have changed, without reading terabytes."""
     lines = []
     for path in address.files:
         inside = sorted(f for f in path.rglob("*") if f.is_file() and f.name not in MARKS) if path.is_dir() else [path]
-        lines += [f"{_inner(file, path)}\0{s.st_size}\0{s.st_mtime_ns}\n" for file in inside for s in [file.stat()]]
+        lines += [
+            f"{_inner(file, path)}\0{s.st_size}\0{s.st_mtime_ns}\0{s.st_ctime_ns}\n"
+            for file in inside
+            for s in [file.stat()]
+        ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

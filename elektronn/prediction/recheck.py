@@ -40,9 +40,10 @@ def recheck(prediction: Address, model: Path, image: Address, manifest: Path, vo
     trained = load_model(model)
     said = _manifest(manifest)
     with (
-        open_image(image, trained.network.document, any_floats=trained.takes_any_floats, model=str(model)) as source,
+        open_image(image, trained.network.document, any_floats=trained.takes_any_floats, model=str(model)) as opened,
         _opened(prediction, said.get("attributes", {})) as (read, facts, size, dtype),
     ):
+        source = opened.padded(trained.network.geometry) if facts.get("padded") else opened
         with at(str(prediction)):
             result = Result.read(facts, dtype)
             start = _start(facts, trained.network.geometry, size, source)
@@ -86,10 +87,11 @@ def _opened(prediction: Address, said: Mapping[str, Any]) -> Iterator[tuple[Read
 
 def _start(facts: Mapping[str, Any], geometry: Geometry, size: Size, image: Image) -> Size:
     """Where in the image the fields of view of the prediction's first voxel begin."""
-    offset = [int(n) for n in facts.get("offset_vox", geometry.offset)]
-    start = Size(*(a - b for a, b in zip(offset, geometry.offset)))
+    first = [a - b for a, b in zip(geometry.offset, image.before)]
+    offset = [int(n) for n in facts.get("offset_vox", first)]
+    start = Size(*(a - b for a, b in zip(offset, first)))
     reach = Box(start, Size(*(a + n + f - 1 for a, n, f in zip(start, size, geometry.field))))
-    if reach.within(image.volume.size) != reach:
+    if reach.within(image.size) != reach:
         raise CheckFailed(
             f"{size} voxels at {tuple(offset)} reach outside what the model can say of an image of "
             f"{image.volume.size} voxels; it is of another image or model"

@@ -17,6 +17,12 @@ class PredictSettings(Settings):
     classes: Literal["boundary", "all"] | tuple[NotNegative, ...] = "boundary"
     """Of two classes: the ``boundary`` alone, or ``all``. Of other numbers of classes all are written anyway, unless a
     list says which, such as [1, 2]; a list of one gives a volume without an axis of classes."""
+    pad_raw: bool = False
+    """Continue the image by its mirror image on all sides, so that the output is as large as the image; else it ends where
+    the field of view does."""
+    missing_chunks: Literal["refuse", "fill"] = "refuse"
+    """Chunks that are not in a zarr or HDF5 image: a copy that broke off (``refuse``), or parts that are empty and count as
+    the fill value (``fill``)."""
     memory_gb: Annotated[float, Field(gt=0)] = 2.0
     """Memory that one tile may take, GB; larger tiles compute less twice."""
     device: str = "auto"

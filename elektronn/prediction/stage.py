@@ -17,13 +17,15 @@ from elektronn.prediction.certificate import Certificate
 from elektronn.prediction.claims import Claims, wait_a_little
 from elektronn.prediction.finish import finish
 from elektronn.prediction.forecast import Forecast
-from elektronn.prediction.images import gaps, open_image
+from elektronn.prediction.gaps import gaps
+from elektronn.prediction.images import open_image
 from elektronn.prediction.job import Job
 from elektronn.prediction.pipeline import Waits
 from elektronn.prediction.plan import Plan, stamp
 from elektronn.prediction.pyramid import levels_for
 from elektronn.prediction.result import Result
 from elektronn.prediction.settings import PredictSettings
+from elektronn.prediction.sources import renew
 from elektronn.prediction.work import Work
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import check_target
@@ -77,23 +79,35 @@ def predict(
         require_dense(trained.network.document)
     torch.set_num_threads(settings.threads)
     document, takes_any = trained.network.document, trained.takes_any_floats
-    with open_image(image, document, any_floats=takes_any, voxel_nm=voxel_nm, model=str(model)) as source:
+    with open_image(image, document, any_floats=takes_any, voxel_nm=voxel_nm, model=str(model)) as opened:
+        geometry = trained.network.geometry
+        source = opened.padded(geometry) if settings.pad_raw else opened
         with at(str(image)):
-            size = trained.network.geometry.dense(source.volume.size)
-        facts = {"model": digest(model), "image": f"{image.key}{image.crop}{image.axes}", "input": stamp(image)}
-        plan = Plan.of(document, trained.network.geometry, size, settings, facts)
+            size = geometry.dense(source.size)
+        facts = {"model": digest(model), "image": f"{image.key}{image.crop}{image.axes}"}
+        plan = Plan.of(document, geometry, size, settings, facts)
         levels = levels_for(size, source.volume.voxel_nm, settings.pyramid, out.key or "0")
         plan = replace(plan, levels=tuple(levels))
-        job = Job(trained, source, Result.of(trained, settings), plan, Work(out), manifest, settings, device)
+        job = Job(
+            trained, source, Result.of(trained, settings), plan, Work(out), manifest, settings, device, stamp(image)
+        )
         job.work.settle(manifest)
         found = job.made_before()
         if found is None:
-            if missing := gaps(source.volume):
-                say(f"warning: {missing}")
-            return _run(job, progress, say)
+            return _run(_looked_at(job, say), progress, say)
         job.work.abandon()
     say(f"{out}: is there already, made by the same model, image and settings; nothing to do")
     return found
+
+
+def _looked_at(job: Job, say: Say) -> Job:
+    """The job of an image of which all is there, or may be missing."""
+    found = gaps(job.image.volume)
+    if job.settings.missing_chunks == "refuse":
+        found.refuse()
+    if found.missing:
+        say(found.sentence)
+    return replace(job, missing_chunks=found.missing)
 
 
 def _run(job: Job, progress: Progress, say: Say) -> Certificate:
@@ -108,9 +122,7 @@ def _run(job: Job, progress: Progress, say: Say) -> Certificate:
         if job.work.is_empty:
             job.work.abandon()
         elif isinstance(error, ElektronnError) and not isinstance(error, CheckFailed):
-            # an image that was mended is another one, on which the finished blocks are not carried on
-            goes_on = "" if isinstance(error, DataError) else ", and the same command goes on"
-            error.args = (f"{error}; what is finished stays in {job.work.folder}{goes_on}",)
+            error.args = (f"{error}; what is finished stays in {job.work.folder}, and the same command goes on",)
         raise
 
 
@@ -120,8 +132,10 @@ def _share(job: Job, claims: Claims, progress: Progress, say: Say) -> Certificat
     blocks = Blocks(job, claims, progress, lambda minutes: say(f"{job.work.out}: {forecast.line(minutes)}"))
     waits = Waits()
     while job.work.blocks.exists():
+        renew(job, claims, say)
         waits += blocks.run()
         if claims.take(END):
+            renew(job, claims, say)
             if claims.done() >= set(job.plan.all_names):
                 certificate = finish(job, claims)
                 say(f"{job.work.out}: {waits}")

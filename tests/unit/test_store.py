@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,13 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elektronn.prediction.work.CHUNKS", Size(2, 16, 16))
 
 
-def predict(model: Path, source: str, out: str, **settings: Any) -> Certificate:
+def predict(
+    model: Path, source: str, out: str, say: Callable[[str], None] = lambda text: None, **settings: Any
+) -> Certificate:
     chosen = PredictSettings(threads=1, **{"output": "float32", "certificate": 4, **settings})
     address = parse_address(out)
     manifest = address.path.with_name(address.path.name + ".json")
-    return stage.predict(model, parse_address(source), address, manifest, chosen, device=CPU)
+    return stage.predict(model, parse_address(source), address, manifest, chosen, device=CPU, say=say)
 
 
 def sources(folder: Path) -> dict[str, str]:
@@ -241,29 +244,97 @@ def test_a_block_that_is_not_what_was_written_is_noticed_and_made_again(
     assert digest(Path(out)) == digest(tmp_path / "whole.zarr")
 
 
+def zarr_image(folder: Path, values: NDArray[np.uint8] = IMAGE) -> str:
+    """An image of many small files."""
+    with create_volume(parse_address(f"{folder}/image.zarr"), IMAGE.shape, IMAGE.dtype, chunks=(4, 16, 16)) as sink:
+        sink.write(whole(IMAGE.shape), values)
+    return f"{folder}/image.zarr"
+
+
+def parts(store: str) -> list[Path]:
+    """Files of the array of a store, in the order of the volume."""
+    return sorted(f for f in (Path(store) / "0" / "c").rglob("*") if f.is_file())
+
+
+def done(out: str) -> dict[str, bytes]:
+    """Blocks that are finished, and where their files lie: a block that is made again lies elsewhere."""
+    marks = {f.name: json.loads(f.read_text()) for f in Path(f"{out}.part/blocks").glob("*.done")}
+    places = {
+        name: [Path(f"{out}.part/store.zarr", file).stat().st_mtime_ns for file in said["files"]]
+        for name, said in marks.items()
+    }
+    return {name: repr(times).encode() for name, times in places.items()}
+
+
 @pytest.mark.usefixtures("small_blocks")
-def test_a_damaged_input_keeps_what_was_finished_and_the_repaired_one_goes_on(tmp_path: Path, model: Path) -> None:
-    image = parse_address(f"{tmp_path}/image.zarr")
-    with create_volume(image, IMAGE.shape, IMAGE.dtype, chunks=(4, 16, 16)) as sink:
-        sink.write(whole(IMAGE.shape), IMAGE)
-    last = max(f for f in (tmp_path / "image.zarr" / "0" / "c").rglob("*") if f.is_file())
+@pytest.mark.parametrize("damage", ["cut", "noise"])
+def test_a_damaged_input_keeps_what_was_finished_and_the_repaired_one_goes_on(
+    tmp_path: Path, model: Path, damage: str
+) -> None:
+    image, out = zarr_image(tmp_path), f"{tmp_path}/p.zarr"
+    last = parts(image)[-1]
     right, status = last.read_bytes(), last.stat()
-    last.write_bytes(right[: len(right) // 2])
-    with pytest.raises(DataError, match=r"image.zarr: cannot be read .* what is finished stays in .*p.zarr.part"):
-        predict(model, str(image), f"{tmp_path}/p.zarr")
-    done = {f: f.stat().st_mtime_ns for f in (tmp_path / "p.zarr.part" / "blocks").glob("*.done")}
-    assert len(done) > 3
+    last.write_bytes(right[: len(right) // 2] if damage == "cut" else right[:-600] + bytes(600))
+    with pytest.raises(
+        DataError,
+        match=r"image.zarr: cannot be read .* lies in zyx \(.* what is finished stays in .*p.zarr.part, and the same",
+    ):
+        predict(model, image, out)
+    before = done(out)
+    assert len(before) > 3
     last.write_bytes(right)
-    with pytest.raises(ConfigError, match="another content of the image"):
-        predict(model, str(image), f"{tmp_path}/p.zarr")
-    # a block that was damaged under way and is what it was again
     os.utime(last, ns=(status.st_atime_ns, status.st_mtime_ns))
-    with pytest.raises(ConfigError, match="another content of the image"):
-        predict(model, str(image), f"{tmp_path}/p.zarr")
+    after = dict[str, bytes]()
+    finish, said = stage.finish, list[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "finish", lambda job, claims: after.update(done(out)) or finish(job, claims))
+        predict(model, image, out, say=said.append)
+    assert before.items() <= after.items(), "what was finished is not made again"
+    assert f"of {len(before)} finished blocks {len(before)} stay, 0 saw what changed" in said[0]
+    predict(model, image, f"{tmp_path}/whole.zarr")
+    assert digest(Path(out)) == digest(tmp_path / "whole.zarr")
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_an_image_that_changes_while_it_is_predicted_gives_no_output(
+def test_after_a_change_of_the_image_only_blocks_that_saw_it_are_made_again(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, out = zarr_image(tmp_path), f"{tmp_path}/p.zarr"
+    finish = stage.finish
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            predict(model, image, out, pyramid=1)
+    before, after, said = done(out), dict[str, bytes](), list[str]()
+    array: Any = zarr.open_group(image, mode="r+")["0"]
+    array[:4, :16, :16] = 7
+    monkeypatch.setattr(stage, "finish", lambda job, claims: after.update(done(out)) or finish(job, claims))
+    predict(model, image, out, pyramid=1, say=said.append)
+    assert {name for name in before if before[name] != after[name] and name[0] == "0"} == {"0-0000000.done"}
+    blocks = sum(name[0] == "0" for name in before)
+    assert f"of {blocks} finished blocks {blocks - 1} stay, 1 saw what changed" in said[0]
+    predict(model, image, f"{tmp_path}/whole.zarr", pyramid=1)
+    assert digest(Path(out)) == digest(tmp_path / "whole.zarr")
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_another_image_on_unfinished_work_is_refused(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, out = zarr_image(tmp_path), f"{tmp_path}/p.zarr"
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            predict(model, image, out)
+    before = done(out)
+    zarr_image(tmp_path, 255 - IMAGE)
+    with pytest.raises(ConfigError, match=r"made with another content of the image; go on with what it was begun with"):
+        predict(model, image, out)
+    assert done(out) == before
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_an_image_that_changes_while_it_is_predicted_gives_no_output_before_it_is_looked_at_again(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = sources(tmp_path)["hdf5"]
@@ -273,10 +344,13 @@ def test_an_image_that_changes_while_it_is_predicted_gives_no_output(
         os.utime(tmp_path / "a.h5", (1, 1))
         return write(self, *rest)
 
-    monkeypatch.setattr(Work, "write", touched)
-    with pytest.raises(DataError, match="was changed while it was predicted"):
-        predict(model, source, f"{tmp_path}/p.zarr")
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "write", touched)
+        with pytest.raises(DataError, match="was changed while it was predicted; leave it alone and predict once more"):
+            predict(model, source, f"{tmp_path}/p.zarr")
     assert not (tmp_path / "p.zarr").exists()
+    monkeypatch.setattr(Work, "write", lambda *_: pytest.fail("all blocks are there and right"))
+    predict(model, source, f"{tmp_path}/p.zarr")
 
 
 def test_an_output_of_something_else_is_replaced_only_at_the_end(
@@ -338,23 +412,100 @@ def test_the_forecast_names_needs_means_and_what_is_tight() -> None:
     )
 
 
-def test_chunks_that_are_not_there_are_said_once_and_count_as_zero(
-    tmp_path: Path, model: Path, network: Network
+def holed(folder: Path, kind: str) -> str:
+    """The image without its chunk at (10, 45, 0), in different formats."""
+    corner = (slice(10, 20), slice(45, 90), slice(0, 50))
+    if kind in ("hdf5", "never written"):
+        with h5py.File(folder / "a.h5", "w") as file:
+            data = file.create_dataset("raw", IMAGE.shape, "u1", chunks=(10, 45, 50), compression="gzip")
+            empty = file.create_dataset("none", IMAGE.shape, "u1")
+            assert empty.id.get_offset() is None
+            for index in np.ndindex(2, 2, 2):
+                place = tuple(slice(i * n, (i + 1) * n) for i, n in zip(index, (10, 45, 50)))
+                if place != corner:
+                    data[place] = IMAGE[place]
+        return f"{folder}/a.h5:{'raw' if kind == 'hdf5' else 'none'}"
+    values = IMAGE.copy()
+    values[corner] = 0  # left out by the library
+    mark = "@ngff0.4" if kind == "zarr 2" else ""
+    chunks = (10, 45, 50)
+    if kind == "zarr 3":
+        group = zarr.open_group(folder / "image.zarr", mode="w", zarr_format=3)
+        group.create_array("0", shape=IMAGE.shape, dtype="u1", chunks=chunks)[...] = values
+    else:
+        with create_volume(
+            parse_address(f"{folder}/image.zarr{mark}"), IMAGE.shape, IMAGE.dtype, chunks=chunks
+        ) as sink:
+            sink.write(whole(IMAGE.shape), values)
+    if kind == "shard":
+        parts(f"{folder}/image.zarr")[0].unlink()
+    return f"{folder}/image.zarr"
+
+
+@pytest.mark.parametrize(
+    ("kind", "counted", "first"),
+    [
+        ("zarr 2", "1 of 8 chunk is", (10, 45, 0)),
+        ("zarr 3", "1 of 8 chunk is", (10, 45, 0)),
+        ("inside a shard", "1 of 8 chunk is", (10, 45, 0)),
+        ("shard", "8 of 8 chunks are", (0, 0, 0)),
+        ("hdf5", "1 of 8 chunk is", (10, 45, 0)),
+        ("never written", "1 of 1 chunk is", (0, 0, 0)),
+    ],
+)
+def test_missing_chunks_are_refused_or_taken_as_the_fill_value(
+    tmp_path: Path, model: Path, network: Network, kind: str, counted: str, first: tuple[int, ...]
 ) -> None:
-    image, said = parse_address(f"{tmp_path}/image.zarr@ngff0.4"), list[str]()
-    with create_volume(image, IMAGE.shape, IMAGE.dtype, chunks=(10, 45, 50)) as sink:
-        sink.write(whole(IMAGE.shape), IMAGE)
-    out, source = parse_address(f"{tmp_path}/p.zarr"), parse_address(f"{tmp_path}/image.zarr")
-    settings = PredictSettings(output="float32", classes="all", threads=1)
-    (tmp_path / "image.zarr" / "0" / "1" / "1" / "0").unlink()
-    stage.predict(model, source, out, tmp_path / "p.json", settings, device=CPU, say=said.append)
-    assert said[0] == (
-        f"warning: {source}: 1 of 8 chunks are not in the store and count as 0; if the image is not empty there, "
-        "copy it again"
+    source, said, out = holed(tmp_path, kind), list[str](), f"{tmp_path}/p.zarr"
+    words = f"{source}: {counted} not in the file (the first at {first})"
+    with pytest.raises(DataError) as refused:
+        predict(model, source, out)
+    assert str(refused.value) == (
+        f"{words}: if a copy broke off, copy the image again; if the image is empty there, "
+        "set predict.missing_chunks to fill, and they count as 0"
     )
-    holed = IMAGE.copy()
-    holed[10:, 45:, :50] = 0
-    np.testing.assert_allclose(load(out, order="czyx"), Engine(network, CPU).block(holed[None]), atol=2e-6)
+    assert not Path(f"{out}.part").exists()
+    certificate = predict(model, source, out, say=said.append, missing_chunks="fill")
+    assert said[0] == f"warning: {words}; they count as 0"
+    assert (
+        certificate.missing_chunks == json.loads(Path(f"{out}.json").read_text())["missing_chunks"] == int(counted[0])
+    )
+    image = IMAGE.copy()
+    image[
+        tuple(slice(n, None if kind in ("shard", "never written") else n + m) for n, m in zip(first, (10, 45, 50)))
+    ] = 0
+    np.testing.assert_allclose(
+        load(parse_address(out), order="czyx"), Engine(network, CPU).block(image[None]), atol=2e-6
+    )
+
+
+def test_only_the_part_that_is_predicted_must_be_there(tmp_path: Path, model: Path) -> None:
+    source = holed(tmp_path, "inside a shard")
+    certificate = predict(model, f"{source}[:,:,50:]", f"{tmp_path}/p.zarr")
+    assert certificate.missing_chunks == 0
+    with pytest.raises(DataError, match=r"1 of 4 chunk is .* at \(10, 45, 0\)"):
+        predict(model, f"{source}[:,:,:50]", f"{tmp_path}/q.zarr")
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "tiff"])
+def test_a_damaged_chunk_of_other_formats_is_told_with_its_place(tmp_path: Path, model: Path, kind: str) -> None:
+    if kind == "hdf5":
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            data = file.create_dataset("raw", data=IMAGE, chunks=(10, 45, 50), compression="gzip")
+            place = data.id.get_chunk_info(6).byte_offset
+        source = f"{tmp_path}/a.h5:raw"
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", IMAGE, compression="zlib", rowsperstrip=45)
+        with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+            place = tiff.pages[12].dataoffsets[1]
+        source = f"{tmp_path}/a.tif"
+    path = parse_address(source).path
+    content = bytearray(path.read_bytes())
+    content[place + 20 : place + 60] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.\w+(:raw)?: cannot be read .* lies in zyx \(0, 0, 0\) to"):
+        predict(model, source, f"{tmp_path}/p.zarr")
+    assert not (tmp_path / "p.zarr").exists()
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,17 @@ def run(folder: Path, *more: str) -> int:
 
 def summary(folder: Path) -> dict[str, list[str]]:
     header, *rows = (line.split("\t") for line in (folder / "out" / "summary.tsv").read_text().splitlines())
-    assert header == ["name", "image", "output", "status", "seconds", "voxels", "largest_difference", "reason"]
+    assert header == [
+        "name",
+        "image",
+        "output",
+        "status",
+        "seconds",
+        "voxels",
+        "largest_difference",
+        "missing_chunks",
+        "reason",
+    ]
     return {row[0]: row for row in rows}
 
 
@@ -53,8 +63,8 @@ def test_a_bad_volume_does_not_stop_the_others(folder: Path, capsys: pytest.Capt
         "b": "done",
         "small": "failed",
     }
-    assert "cannot be read" in found["broken"][7]
-    assert "smaller than the field of view" in found["small"][7]
+    assert "cannot be read" in found["broken"][8]
+    assert "smaller than the field of view" in found["small"][8]
     assert int(found["a"][5]) >= 64
     assert sorted(f.name for f in (folder / "out").iterdir()) == [
         "a.zarr",
