@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 CORES ?= all
+KILLS ?= 60
+SEED ?= 1
 
-.PHONY: train_neuro test check setup fib_medulla isbi2012 benchmarks clean
+.PHONY: train_neuro test torture check setup fib_medulla isbi2012 benchmarks clean
 
 train_neuro: $(READY)
 	@snakemake --cores $(CORES) --quiet rules progress host --rerun-incomplete -- train_neuro
@@ -14,6 +16,9 @@ train_neuro: $(READY)
 
 test: $(READY)
 	@pytest -q
+
+torture: $(READY)
+	@python -m tests.workflow.kill_campaign --kills $(KILLS) --seed $(SEED)
 
 check: $(READY)
 	@ruff check . && ruff format --check . && snakefmt --check . && mypy

@@ -115,7 +115,7 @@ def carry_out(
     status: bool = True,
     talk: Talk = Talk(),
 ) -> None:
-    """Train with a progress bar. SIGTERM saves and stops, and so does SIGINT where no console opens.
+    """Train with a progress bar. SIGTERM and SIGUSR1 save and stop, and so does SIGINT where no console opens.
 
     Args:
         experiment, rows, outputs, start, ready: see :func:`elektronn.training.stage.train`.
@@ -197,13 +197,15 @@ def named_volumes(rows: list[list[str]]) -> list[tuple[str, Address, Address]]:
 
 
 class _signals:  # noqa: N801 - reads as a block
-    """While the block runs, SIGTERM becomes a Stop command, and SIGINT opens the console where there is one."""
+    """While the block runs, SIGTERM and SIGUSR1 become Stop commands, and SIGINT opens the console where there is one."""
 
     def __init__(self, desk: Desk, terminal: Terminal | None) -> None:
         self.desk, self.terminal = desk, terminal
 
     def __enter__(self) -> None:
-        handlers = {signal.SIGINT: self._open if self.terminal else self._stop, signal.SIGTERM: self._stop}
+        # USR1: what a cluster sends some time before it ends a job
+        handlers = dict.fromkeys((signal.SIGTERM, signal.SIGUSR1), self._stop)
+        handlers[signal.SIGINT] = self._open if self.terminal else self._stop
         self.old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
 
     def __exit__(self, *_: object) -> None:

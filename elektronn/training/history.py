@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
+
+from elektronn.training.journal import read_rows
 
 COLUMNS = (
     "step",  # updates made so far
@@ -30,3 +33,20 @@ def as_csv(rows: Sequence[dict[str, float]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def rows_in(journal: Path) -> list[dict[str, float]]:
+    """The rows that a journal tells; where a part of the training was lost and made again, those of the last time.
+
+    Raises:
+        DataError: no such file.
+    """
+    rows: list[dict[str, float]] = []
+    for line in read_rows(journal):
+        if line["event"] == "started":
+            # a row of its own step was made before the backup that it goes on from
+            rows = [row for row in rows if row["step"] <= line["step"]]
+        elif line["event"] == "row":
+            numbers = {name: line[name] for name in COLUMNS if line.get(name) is not None}
+            rows.append(numbers)
+    return rows
