@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -146,11 +146,15 @@ def _of_hdf5(file: Path, data: Any, wanted: Sequence[range]) -> tuple[list[Index
         return [], value
     if not data.chunks:
         return ([] if data.id.get_offset() is not None else [(0,) * data.ndim]), value
-    return sorted(set(product(*wanted)) - set(_allocated(data))), value
+    return sorted(set(product(*wanted)).difference(_allocated(data))), value
 
 
-def _allocated(data: Any) -> Iterator[Index]:
-    """Numbers of the chunks that have a place in the file."""
-    for number in range(data.id.get_num_chunks()):
-        place = data.id.get_chunk_info(number).chunk_offset
-        yield tuple(int(p) // n for p, n in zip(place, data.chunks))
+def _allocated(data: Any) -> list[Index]:
+    """Numbers of the chunks that have a place in the file, in one walk over its table of chunks."""
+    found: list[Index] = []
+
+    def note(chunk: Any) -> None:
+        found.append(tuple(int(p) // n for p, n in zip(chunk.chunk_offset, data.chunks)))
+
+    data.id.chunk_iter(note)
+    return found
