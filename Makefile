@@ -15,7 +15,7 @@ train_neuro: $(READY)
 	@echo "report: $(CURDIR)/data/reports/neuro/index.html"
 
 test: $(READY)
-	@pytest -q
+	@pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
 torture: $(READY)
 	@python -m tests.workflow.kill_campaign --kills $(KILLS) --seed $(SEED)
