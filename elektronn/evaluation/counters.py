@@ -7,6 +7,7 @@ per value, so nothing is lost; floating-point scores fall into equal bins of [0,
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,12 @@ class Histogram:
     def voxels(self) -> int:
         """Voxels that count: both classes, without the ignored ones."""
         return self.negatives + self.positives
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all counts: two volumes that share it have, but for a miracle, the same scores and labels."""
+        text = f"{self.divisor} {self.ignored}\n".encode() + self.counts.astype("<i8").tobytes()
+        return hashlib.sha256(text).hexdigest()
 
     def __add__(self, other: Histogram) -> Histogram:
         """Both together, exactly; the order of additions does not matter.

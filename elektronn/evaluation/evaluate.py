@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from elektronn.axes import Size, blocks
 from elektronn.errors import ConfigError, DataError, at
@@ -14,7 +14,7 @@ from elektronn.evaluation.placement import Place, intersection, overlap, score
 from elektronn.evaluation.settings import EvaluateSettings
 from elektronn.evaluation.uncertainty import Interval, roc_area_interval
 from elektronn.volumes.address import Address
-from elektronn.volumes.arrays import open_volume
+from elektronn.volumes.arrays import Volume, open_volume
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -55,6 +55,7 @@ class Measured:
         place: what was judged.
         sections: z and counts of each section, z in the image where it is known, else in the prediction; if asked for.
         blocks: counts of each block for resampling; if asked for.
+        made_of: sha256 of ``model`` and ``image`` that the prediction says it was made of.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Measured:
     place: Place
     sections: tuple[tuple[int, Histogram], ...] = ()
     blocks: tuple[Histogram, ...] = ()
+    made_of: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,4 +201,11 @@ def _measured(pair: Pair, settings: EvaluateSettings, sections: bool) -> Measure
             place,
             tuple((at_z.z + first, histogram) for at_z, histogram in along.items()) if along else (),
             tuple(histogram for _, histogram in around.items()) if around else (),
+            _made_of(prediction),
         )
+
+
+def _made_of(prediction: Volume) -> dict[str, str]:
+    """Digests of what made a prediction, as far as it says them."""
+    said = prediction.attributes
+    return {name: str(said[f"{name}_sha256"]) for name in ("model", "image") if said.get(f"{name}_sha256")}

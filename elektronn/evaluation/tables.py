@@ -12,7 +12,7 @@ from elektronn.artefacts import write_json, write_text, writing
 from elektronn.evaluation import curves
 from elektronn.evaluation.counters import Histogram
 from elektronn.evaluation.curves import Confusion, Curve
-from elektronn.evaluation.evaluate import Evaluation, pooled
+from elektronn.evaluation.evaluate import Evaluation, Measured, pooled
 
 CLASSES = ("other", "boundary")
 CONFUSION_ROWS = 1000
@@ -51,13 +51,19 @@ def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
         **{role: measures(histogram, at) | _interval(evaluation, role) for role, histogram in evaluation.roles.items()},
         "overall": measures(everything, at),
         "volumes": {
-            v.name: {"role": v.role, **measures(v.histogram, at), "place": v.place._asdict()}
+            v.name: {"role": v.role, **measures(v.histogram, at), "place": v.place._asdict(), **_origin(v)}
             for v in evaluation.volumes
         },
         "judged": evaluation.judged,
         "threshold_from": evaluation.threshold_from,
         "warnings": list(evaluation.warnings),
     }
+
+
+def _origin(volume: Measured) -> dict[str, Any]:
+    """What tells the scores of one volume from those of another, and what made them."""
+    digest = volume.histogram.digest if volume.histogram.voxels else None
+    return {"scores_sha256": digest, "made_of": dict(volume.made_of)}
 
 
 def _interval(evaluation: Evaluation, role: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from elektronn.evaluation.counters import Counter, Histogram
 from elektronn.evaluation.curves import calibration, calibration_error, confusion, roc_area
 from elektronn.evaluation.evaluate import Evaluation, Pair, evaluate
 from elektronn.evaluation.settings import EvaluateSettings
-from elektronn.evaluation.tables import SECTION_COLUMNS
+from elektronn.evaluation.tables import SECTION_COLUMNS, metrics_of
 from elektronn.evaluation.uncertainty import roc_area_interval
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import create_volume
@@ -188,3 +188,22 @@ def test_volumes_of_a_role_are_drawn_from_together(tmp_path: Path) -> None:
     assert test is not None
     assert valid is not None
     assert (test.blocks, valid.blocks) == (16, 8)
+
+
+def test_metrics_say_which_scores_were_judged_and_what_made_them(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, (2, 8, 8)).astype(np.int8)
+    scores = random.integers(0, 256, (2, 8, 8)).astype(np.uint8)
+    made = {"model_sha256": "m", "image_sha256": "i"}
+    pairs = []
+    for name, values, attributes in (("a", scores, made), ("b", scores, {}), ("c", scores ^ 1, {})):
+        for kind, array, said in (("scores", values, attributes), ("labels", labels, {})):
+            place = Address(tmp_path / f"{name}_{kind}.zarr")
+            with create_volume(place, array.shape, array.dtype, attributes=said) as sink:
+                sink.write(whole(array.shape), array)
+        pairs.append(
+            Pair(name, "test", Address(tmp_path / f"{name}_scores.zarr"), Address(tmp_path / f"{name}_labels.zarr"))
+        )
+    said = metrics_of(evaluate(pairs, EvaluateSettings()))["volumes"]
+    assert said["a"]["scores_sha256"] == said["b"]["scores_sha256"] != said["c"]["scores_sha256"]
+    assert (said["a"]["made_of"], said["b"]["made_of"]) == ({"model": "m", "image": "i"}, {})
