@@ -1,14 +1,16 @@
-"""Line charts as SVG, equal byte for byte when the numbers are equal."""
+"""Line charts as SVG in the page's own colours, equal byte for byte when the numbers are equal."""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from elektronn.report.content import Picture, Row
+from elektronn.report.content import Intervention, Picture, Row
+from elektronn.report.inline import LINES, MARK, inlined
 
-COLOURS = ("#1f4e79", "#b3541e", "#4d7c4d", "#6b5b95")
+SVG = "image/svg+xml"
 POINTS = 500
 _STYLE: Any = {"svg.hashsalt": "elektronn", "svg.fonttype": "none", "font.size": 10, "axes.grid": True}
 _LOOK: Any = {"grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False}
@@ -30,17 +32,19 @@ def chart(
     unit_square: bool = False,
     rising: bool = False,
     point: tuple[float, float] | None = None,
+    marks: Sequence[tuple[float, str]] = (),
     caption: str = "",
 ) -> Picture:
     """A line chart.
 
     Args:
-        title: above the chart.
+        title: above the chart; makes its ids unique in the page.
         lines: one or more.
         labels: of the x and the y axis.
         unit_square: both axes run from 0 to 1.
         rising: the y axis is logarithmic.
         point: the operating point, drawn as a dot.
+        marks: places on the x axis with what happened there, numbered from 1.
         caption: below the chart.
     """
     import matplotlib as mpl
@@ -49,53 +53,87 @@ def chart(
 
     with mpl.rc_context({**_STYLE, **_LOOK}):
         figure = Figure(figsize=(4.6, 3.3), layout="constrained")
+        figure.patch.set_visible(False)
         FigureCanvasSVG(figure)
         axes = figure.subplots()
-        for colour, line in zip(COLOURS * len(lines), lines):
-            axes.plot(line.x, line.y, color=colour, label=line.name, linewidth=1.4)
+        axes.patch.set_visible(False)
+        for colour, style, line in zip(LINES * len(lines), STYLES * len(lines), lines):
+            axes.plot(line.x, line.y, linestyle=style, color=colour, label=line.name, linewidth=1.6)
         if point is not None:
-            axes.plot(*([n] for n in point), "o", color=COLOURS[1], label="operating point", clip_on=False)
-        axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
+            axes.plot(*([n] for n in point), "o", color=LINES[1], label="operating point", clip_on=False)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
         if unit_square:
             axes.set(xlim=(0, 1), ylim=(0, 1.02))
         if rising:
             axes.set_yscale("log")
+        _mark(axes, [x for x, _ in marks])
         if len(lines) > 1 or point is not None:
             axes.legend(frameon=False, loc="best" if not unit_square else "lower center")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    titles = {f"mark-{number}": f"{number}: {said}" for number, (_, said) in enumerate(marks, 1)}
     names = ", ".join(line.name for line in lines)
-    return Picture(buffer.getvalue(), "image/svg+xml", f"{title}: {names} against {labels[0]}", caption)
+    drawn = inlined(buffer.getvalue(), re.sub(r"\W+", "-", title.lower()), titles)
+    return Picture(drawn, SVG, f"{title}: {names} against {labels[0]}", caption, title)
+
+
+STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+"""Lines differ in more than their colours."""
+
+
+def _mark(axes: Any, places: Sequence[float]) -> None:
+    """Numbered lines across a chart; numbers of places that nearly coincide stand above one another."""
+    if not places:
+        return
+    near = (max(places) - min(places) or 1) / 15
+    level, last = 0, float("-inf")
+    for number, x in enumerate(places, 1):
+        level = level + 1 if x - last < near else 0
+        last = x
+        axes.axvline(x, color=MARK, linestyle=(0, (3, 3)), linewidth=1.1, gid=f"mark-{number}")
+        at = (x, 1 + 0.07 * level)
+        axes.text(*at, str(number), transform=axes.get_xaxis_transform(), color=MARK, ha="center", va="bottom")
 
 
 HISTORY = {
     "Loss": ("loss", "train_loss", "valid_loss"),
     "Error": ("train_error", "valid_error"),
     "Learning rate": ("rate",),
-    "Speed, steps per second": ("steps_per_s",),
-    "Waiting for data": ("data_wait",),
 }
+"""Chart → columns of the history."""
+TIMING = {"Speed, steps per second": ("steps_per_s",), "Waiting for data": ("data_wait",)}
+"""The same, of columns that no two runs have equal."""
 
 
-def learning_curves(history: Sequence[Row]) -> tuple[Picture, ...]:
+def learning_curves(
+    history: Sequence[Row],
+    interventions: Sequence[Intervention] = (),
+    charts: Mapping[str, Sequence[str]] = HISTORY,
+) -> tuple[Picture, ...]:
     """One chart for each group of columns that the history has; needs a column ``step``."""
+    marks = [(one.step, f"step {one.step}: {one.text}") for one in interventions]
     found = []
-    for title, columns in HISTORY.items():
-        lines = [line for line in (_history_line(history, column) for column in columns) if line.x]
+    for title, columns in charts.items():
+        lines = [line for line in (history_line(history, column) for column in columns) if line.x]
         if lines:
-            positive = all(value > 0 for line in lines for value in line.y)
-            spread = positive and max(max(line.y) for line in lines) > 20 * min(min(line.y) for line in lines)
-            found.append(chart(title, lines, ("step", ""), rising=spread))
+            found.append(chart(title, lines, ("step", ""), rising=_spreads(lines), marks=marks))
     return tuple(found)
 
 
-def _history_line(history: Sequence[Row], column: str) -> Line:
+def _spreads(lines: Sequence[Line]) -> bool:
+    """Whether values span so much that only a logarithmic axis shows them."""
+    values = [value for line in lines for value in line.y]
+    return min(values) > 0 and max(values) > 20 * min(values)
+
+
+def history_line(history: Sequence[Row], column: str, name: str = "") -> Line:
+    """A column of a history against its steps, named as the column by default; of a long one, means of neighbours."""
     pairs = numbers(history, "step", column)
-    if len(pairs) > POINTS:  # the mean of neighbours: a sparse choice of rows would show noise as trend
+    if len(pairs) > POINTS:  # a sparse choice of rows would show noise as trend
         size = -(-len(pairs) // POINTS)
         groups = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         pairs = [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
-    return Line(column.replace("_", " "), [x for x, _ in pairs], [y for _, y in pairs])
+    return Line(name or column.replace("_", " "), [x for x, _ in pairs], [y for _, y in pairs])
 
 
 def numbers(rows: Iterable[Row], x: str, y: str) -> list[tuple[float, float]]:

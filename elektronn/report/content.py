@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from elektronn.axes import Size
 from elektronn.volumes.address import Address
 
 Row = Mapping[str, str]
@@ -27,6 +28,10 @@ class ReportVolume:
         label_axes: the same for the labels.
         sha256: digest of the image file; empty if nobody took it.
         voxel_nm: voxel size zyx where the image itself does not say it.
+        image_size: of the image, zyx, voxels; ``None`` where nobody said.
+        ids: what the labels were made from, as the table of volumes has it.
+        ids_size: of these, zyx, voxels; they lie in the centre of the image.
+        ids_sha256: digest of their file; empty if nobody took it.
     """
 
     name: str
@@ -38,6 +43,10 @@ class ReportVolume:
     label_axes: str | None = None
     sha256: str = ""
     voxel_nm: tuple[float, float, float] | None = None
+    image_size: Size | None = None
+    ids: Address | None = None
+    ids_size: Size | None = None
+    ids_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,14 +59,21 @@ class ReportInputs:
         pr: table with columns recall, precision, threshold.
         confusion: table with columns actual, predicted, count.
         history: table with a column ``step`` and any of loss, valid_loss, train_error, valid_error, rate …
-        model: model card (JSON) with any of layers, parameters, fingerprint, settings, versions, warnings, steps,
-            seconds.
+        model: model card (JSON) with any of layers, parameters, fingerprint, settings, data, field, offset, versions,
+            warnings, steps, seconds.
+        weights: the model file.
+        events: journal of the training (JSON lines).
+        evaluated: settings (YAML) that the evaluation left beside its metrics.
         checks: registration checks (JSON) with ok, volume, sentence (here or under content) and perhaps warnings
             (a list) and picture (the path of a PNG, relative to the JSON file).
         manifests: manifests of the predicted volumes (JSON) with store and certificate.
+        segmentations: figures of segments (JSON), as ``elektronn evaluate --segmentation`` or ``--thinned`` writes them.
         volumes: the volumes of the run.
-        settings: the resolved settings of the run.
+        settings: the resolved settings as they are now: ``experiments.NAME``, ``predict``, ``evaluate``, …; empty where
+            nobody gave any.
         commands: shell lines that make the run again.
+        looks: shell lines that open a volume in a viewer, by its name; ``{z}``, ``{y}`` and ``{x}`` in them stand for a
+            voxel of the image.
         made: when or by whom, if the page shall say so; nothing is taken from the clock.
     """
 
@@ -67,21 +83,88 @@ class ReportInputs:
     confusion: Path | None = None
     history: Path | None = None
     model: Path | None = None
+    weights: Path | None = None
+    events: Path | None = None
+    evaluated: Path | None = None
     checks: tuple[Path, ...] = ()
     manifests: tuple[Path, ...] = ()
+    segmentations: tuple[Path, ...] = ()
     volumes: tuple[ReportVolume, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
+    looks: Mapping[str, str] = field(default_factory=dict)
     made: str = ""
 
 
+State = Literal["holds", "broken", "unchecked"]
+
+
+class Claim(NamedTuple):
+    """Something that must be true of a run, or its figures do not mean what they say.
+
+    Attributes:
+        name: what is claimed.
+        state: ``holds``, ``broken``, or ``unchecked`` where files to check it with are missing.
+        findings: sentences: what is wrong, what is missing, or what was looked at.
+    """
+
+    name: str
+    state: State
+    findings: tuple[str, ...]
+
+
+class Neighbours(NamedTuple):
+    """Two volumes of different roles in one file.
+
+    Attributes:
+        one, other: their names and roles.
+        apart: how many voxels the nearest labelled voxels that the network is used at lie apart, zyx; 0 along an axis
+            on which they overlap.
+        field: of view, zyx.
+        is_close: whether the network sees some voxel of the image for both.
+    """
+
+    one: str
+    other: str
+    apart: Size
+    field: Size
+    is_close: bool
+
+
+class Intervention(NamedTuple):
+    """A command that a person gave to a running training.
+
+    Attributes:
+        step: updates made before it.
+        who: asked for it.
+        text: what was typed.
+        time: when, as the journal has it.
+    """
+
+    step: int
+    who: str
+    text: str
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Figures of segments: name → value, and name → definition."""
+
+    name: str
+    figures: Mapping[str, float | None]
+    definitions: Mapping[str, str]
+    background: str = ""
+
+
 class Picture(NamedTuple):
-    """An encoded picture for the page."""
+    """A picture for the page: encoded, or an SVG element that becomes a part of it; ``title`` stands above it."""
 
     data: bytes
     media: str
     alt: str
     caption: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +208,8 @@ class Panel:
         where: the place in words, zyx.
         error: part of the labelled voxels that is called wrongly.
         pictures: the four pictures, fewer where one is not to be had.
+        middle: voxel of the image in the middle of the place; ``None`` where the prediction does not say where it lies.
+        look: shell lines that open the place in a viewer.
     """
 
     volume: str
@@ -132,6 +217,14 @@ class Panel:
     where: str
     error: float
     pictures: tuple[Picture, ...]
+    middle: Size | None = None
+    look: str = ""
+
+    def looked_at(self, template: str) -> Panel:
+        """The panel with the shell lines of a template; without them where its place in the image is not known."""
+        if self.middle is None or not template:
+            return self
+        return replace(self, look=template.format(**self.middle._asdict()))
 
 
 @dataclass(frozen=True)
@@ -146,9 +239,16 @@ class ReportContent:
         confusion: (actual, predicted) → voxels.
         curves: pictures of ROC and PR.
         learning: pictures of the history.
+        timing: pictures of its speed.
+        interventions: of people into the training.
+        stretches: when the training was started, and at which step.
         model: the model card; empty if there is none.
+        heard: warnings in the journal of the training.
         checks: registration checks.
         certificates: of the predictions.
+        segmentations: figures of segments.
+        claims: what was checked about the run as a whole.
+        neighbours: volumes of different roles in one file.
         volumes: rows of the table of volumes.
         panels: places of the test volumes.
         settings: resolved settings.
@@ -164,9 +264,16 @@ class ReportContent:
     confusion: Mapping[tuple[str, str], int] = field(default_factory=dict)
     curves: tuple[Picture, ...] = ()
     learning: tuple[Picture, ...] = ()
+    timing: tuple[Picture, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
+    stretches: tuple[tuple[str, int], ...] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
+    heard: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     certificates: tuple[Certificate, ...] = ()
+    segmentations: tuple[Segmentation, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    neighbours: tuple[Neighbours, ...] = ()
     volumes: tuple[VolumeRow, ...] = ()
     panels: tuple[Panel, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -182,8 +289,8 @@ class ReportContent:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Failed checks and their warnings, then what training and evaluation warn of."""
+        """Failed checks and their warnings, then what training, its journal and evaluation warn of."""
         failed = [f"registration of {check.volume}: {check.sentence}" for check in self.checks if not check.ok]
         failed += [f"{check.volume}: {warning}" for check in self.checks for warning in check.warnings]
         said = [str(text) for source in (self.model, self.metrics) for text in source.get("warnings") or ()]
-        return tuple(dict.fromkeys([*failed, *said]))
+        return tuple(dict.fromkeys([*failed, *said, *self.heard]))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from elektronn.artefacts import digest
 from elektronn.errors import DataError, ElektronnError
-from elektronn.report.charts import learning_curves, rate_curves
+from elektronn.report.audit import Evidence, judge_certificates, judge_making, judge_settings, judge_threshold
+from elektronn.report.charts import TIMING, learning_curves, rate_curves
 from elektronn.report.content import (
     Certificate,
     Check,
@@ -18,12 +18,17 @@ from elektronn.report.content import (
     ReportContent,
     ReportInputs,
     ReportVolume,
-    Row,
+    Segmentation,
     VolumeRow,
 )
+from elektronn.report.files import Files
+from elektronn.report.interventions import interventions_of, stretches_of, warnings_of
 from elektronn.report.panels import panels_of
 from elektronn.report.settings import ReportSettings
+from elektronn.report.split import judge_split
 from elektronn.volumes.arrays import open_volume
+
+Manifests = Mapping[str, Mapping[str, Any]]
 
 
 def gather(inputs: ReportInputs, settings: ReportSettings) -> ReportContent:
@@ -32,65 +37,75 @@ def gather(inputs: ReportInputs, settings: ReportSettings) -> ReportContent:
     Raises:
         DataError: a file is there but is not what it should be (damaged JSON, no table).
     """
-    missing: list[str] = []
-    metrics = _mapping(inputs.metrics, "evaluation", missing)
-    model = _mapping(inputs.model, "model card", missing)
-    roc, pr = _table(inputs.roc, "ROC table", missing), _table(inputs.pr, "PR table", missing)
-    judged = ReportContent("", metrics=metrics).judged
+    files = Files()
+    metrics = files.mapping(inputs.metrics, "evaluation")
+    model = files.mapping(inputs.model, "model card")
+    roc, pr = files.table(inputs.roc, "ROC table"), files.table(inputs.pr, "PR table")
+    history = files.table(inputs.history, "history of the training")
+    journal = files.journal(inputs.events, "journal of the training")
+    manifests = {path: files.mapping(path, "manifest of the prediction") for path in inputs.manifests}
+    certificates = tuple(c for path, said in manifests.items() for c in _certificate(path, said))
+    split, neighbours = judge_split(inputs.volumes, model)
+    evidence = _evidence(inputs, metrics, model, {Path(str(m.get("store"))).stem: m for m in manifests.values()}, files)
+    interventions = interventions_of(journal, model.get("changes") or ())
+    claims = (
+        split,
+        judge_threshold(evidence),
+        judge_making(evidence),
+        judge_settings(evidence),
+        judge_certificates(certificates),
+    )
     return ReportContent(
         title=settings.title,
         good=settings.good,
         usable=settings.usable,
         metrics=metrics,
-        confusion=_confusion(inputs.confusion, missing),
-        curves=rate_curves(roc, pr, judged),
-        learning=learning_curves(_table(inputs.history, "history of the training", missing)),
+        confusion=_confusion(inputs.confusion, files),
+        curves=rate_curves(roc, pr, ReportContent("", metrics=metrics).judged),
+        learning=learning_curves(history, interventions),
+        timing=learning_curves(history, (), TIMING),
+        interventions=interventions,
+        stretches=stretches_of(journal),
         model=model,
-        checks=tuple(check for path in inputs.checks for check in _check(path, missing)),
-        certificates=tuple(c for path in inputs.manifests for c in _certificate(path, missing)),
+        heard=warnings_of(journal),
+        checks=tuple(check for path in inputs.checks for check in _check(path, files)),
+        certificates=certificates,
+        segmentations=tuple(found for path in inputs.segmentations for found in _segmentation(path, files)),
+        claims=claims,
+        neighbours=neighbours,
         volumes=tuple(map(_volume_row, inputs.volumes)),
-        panels=_panels(inputs.volumes, metrics, settings, missing),
+        panels=_panels(inputs, metrics, settings, files.missing),
         settings=inputs.settings or model.get("settings") or {},
         commands=inputs.commands,
-        missing=tuple(missing),
+        missing=tuple(files.missing),
         made=inputs.made,
     )
 
 
-def _there(path: Path | None, name: str, missing: list[str]) -> Path | None:
-    if path is not None and path.exists():
-        return path
-    missing.append(f"no {name}" + (f": {path} does not exist" if path else " was given"))
-    return None
+def _evidence(
+    inputs: ReportInputs, metrics: Mapping[str, Any], model: Mapping[str, Any], manifests: Manifests, files: Files
+) -> Evidence:
+    weights = files.there(inputs.weights, "model file")
+    evaluated = files.settings(inputs.evaluated, "settings of the evaluation")
+    labels = {v.name: v.labels.path for v in inputs.volumes if v.labels is not None}
+    stores = {v.name: v.prediction.path for v in inputs.volumes if v.prediction is not None and v.name in manifests}
+    return Evidence(
+        model=model,
+        metrics=metrics,
+        manifests={name: said for name, said in manifests.items() if said},
+        evaluated=evaluated.get("evaluate") or {},
+        roles={volume.name: volume.role for volume in inputs.volumes},
+        weights=digest(weights) if weights else "",
+        images={volume.name: volume.sha256 for volume in inputs.volumes},
+        labels={name: digest(path) for name, path in labels.items() if path.exists()},
+        stores={name: digest(path) for name, path in stores.items() if path.exists()},
+        now=inputs.settings,
+    )
 
 
-def _mapping(path: Path | None, name: str, missing: list[str]) -> Mapping[str, Any]:
-    found = _there(path, name, missing)
-    if found is None:
-        return {}
-    try:
-        value = json.loads(found.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{found}: cannot be read as JSON ({error}); make the {name} again") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{found}: holds no JSON object; make the {name} again")
-    return value
-
-
-def _table(path: Path | None, name: str, missing: list[str]) -> tuple[Row, ...]:
-    found = _there(path, name, missing)
-    if found is None:
-        return ()
-    try:
-        with found.open(encoding="utf-8", newline="") as file:
-            return tuple(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{found}: cannot be read as a table ({error}); make the {name} again") from error
-
-
-def _confusion(path: Path | None, missing: list[str]) -> dict[tuple[str, str], int]:
+def _confusion(path: Path | None, files: Files) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], int] = {}
-    for row in _table(path, "confusion table", missing):
+    for row in files.table(path, "confusion table"):
         try:
             cell, count = (row["actual"], row["predicted"]), int(row["count"])
         except (KeyError, TypeError, ValueError):
@@ -99,13 +114,13 @@ def _confusion(path: Path | None, missing: list[str]) -> dict[tuple[str, str], i
     return counts
 
 
-def _check(path: Path, missing: list[str]) -> list[Check]:
-    said = _mapping(path, "registration check", missing)
+def _check(path: Path, files: Files) -> list[Check]:
+    said = files.mapping(path, "registration check")
     if not said:
         return []
     volume, picture = str(said.get("volume", path.stem)), None
     if said.get("picture"):
-        found = _there(path.parent / str(said["picture"]), f"picture of the check of {volume}", missing)
+        found = files.there(path.parent / str(said["picture"]), f"picture of the check of {volume}")
         if found is not None:
             picture = Picture(found.read_bytes(), "image/png", f"registration check of {volume}", volume)
     content = said.get("content") or {}
@@ -114,8 +129,7 @@ def _check(path: Path, missing: list[str]) -> list[Check]:
     return [Check(volume, said.get("ok") is True, sentence, picture, tuple(warnings))]
 
 
-def _certificate(path: Path, missing: list[str]) -> list[Certificate]:
-    said = _mapping(path, "manifest of the prediction", missing)
+def _certificate(path: Path, said: Mapping[str, Any]) -> list[Certificate]:
     found = said.get("certificate")
     if not isinstance(found, dict):
         return []
@@ -125,20 +139,36 @@ def _certificate(path: Path, missing: list[str]) -> list[Certificate]:
         raise DataError(f"{path}: the certificate has no {error}; predict again") from None
 
 
+def _segmentation(path: Path, files: Files) -> list[Segmentation]:
+    """The figures of segments in a file, those of one kind in several definitions as ``kind.definition``."""
+    said = files.mapping(path, "evaluation of segments")
+    if not said:
+        return []
+    words = dict(said.get("definitions") or {})
+    if said.get("definition"):
+        words |= {name: str(said["definition"]) for name in said if name.endswith("_thinned")}
+    flat = {**said, **{f"adapted_rand_error.{n}": v for n, v in (said.get("adapted_rand_error") or {}).items()}}
+    figures = {name: flat[name] for name in words if name in flat}
+    if not figures:
+        raise DataError(f"{path}: holds no figures of segments; make it with `elektronn evaluate --segmentation`")
+    return [Segmentation(path.stem, figures, words, str(said.get("background", "")))]
+
+
 def _volume_row(volume: ReportVolume) -> VolumeRow:
-    digest = volume.sha256 or "not recorded"
+    digest_of_image = volume.sha256 or "not recorded"
     try:
         with open_volume(volume.image, volume.image_axes, volume.voxel_nm) as image:
             voxel = "not recorded" if image.voxel_nm is None else " × ".join(f"{n:g}" for n in image.voxel_nm)
-            return VolumeRow(volume.name, volume.role, str(volume.image), str(image.size), voxel, digest)
+            return VolumeRow(volume.name, volume.role, str(volume.image), str(image.size), voxel, digest_of_image)
     except ElektronnError as error:
-        return VolumeRow(volume.name, volume.role, str(volume.image), f"cannot be opened: {error}", "", digest)
+        found = f"cannot be opened: {error}"
+        return VolumeRow(volume.name, volume.role, str(volume.image), found, "", digest_of_image)
 
 
 def _panels(
-    volumes: tuple[ReportVolume, ...], metrics: Mapping[str, Any], settings: ReportSettings, missing: list[str]
+    inputs: ReportInputs, metrics: Mapping[str, Any], settings: ReportSettings, missing: list[str]
 ) -> tuple[Panel, ...]:
-    tested = [volume for volume in volumes if volume.role == "test"]
+    tested = [volume for volume in inputs.volumes if volume.role == "test"]
     entries = metrics.get("volumes") or {}
     if len(tested) > settings.panels:
         missing.append(f"pictures of {len(tested) - settings.panels} test volumes: the limit is {settings.panels}")
@@ -148,7 +178,8 @@ def _panels(
             missing.append(f"no pictures of volume {volume.name}: the evaluation does not know it")
             continue
         try:
-            found += panels_of(volume, entries[volume.name], settings.panel_vox)
+            places = panels_of(volume, entries[volume.name], settings.panel_vox)
+            found += [panel.looked_at(inputs.looks.get(volume.name, "")) for panel in places]
         except ElektronnError as error:
             missing.append(f"no pictures of volume {volume.name}: {error}")
     return tuple(found)

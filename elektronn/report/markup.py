@@ -36,6 +36,11 @@ def text(value: Any) -> Markup:
     return Markup(escape(str(value)))
 
 
+def shortened(digest: str) -> Markup:
+    """The first digits of a digest; all of them where a pointer rests."""
+    return Markup(f'<code title="{text(digest)}">{text(digest[:12])}</code>') if len(digest) == 64 else text(digest)
+
+
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "") -> Markup:
     """A table that scrolls sideways on a narrow screen; numbers stand to the right."""
     head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
@@ -54,12 +59,15 @@ def _cell(value: Any) -> str:
 
 
 def picture(value: Picture, kind: str = "") -> Markup:
-    """A picture inside the page, as a data URI."""
-    data = base64.b64encode(value.data).decode()
+    """A picture inside the page: a drawing as it is, others as a data URI."""
+    title = f"<h3>{text(value.title)}</h3>" if value.title else ""
     caption = f"<figcaption>{text(value.caption)}</figcaption>" if value.caption else ""
-    return Markup(
-        f'<figure class="{kind}"><img src="data:{text(value.media)};base64,{data}" alt="{text(value.alt)}">{caption}</figure>'
-    )
+    if value.media == "image/svg+xml":
+        drawn = value.data.decode().replace("<svg", f'<svg role="img" aria-label="{text(value.alt)}"', 1)
+    else:
+        data = base64.b64encode(value.data).decode()
+        drawn = f'<img src="data:{text(value.media)};base64,{data}" alt="{text(value.alt)}">'
+    return Markup(f'<figure class="{kind}">{title}{drawn}{caption}</figure>')
 
 
 def group(kind: str, parts: Iterable[Markup]) -> Markup:

@@ -60,6 +60,7 @@ def panels_of(volume: ReportVolume, judged: Mapping[str, Any], edge_vox: int) ->
                     _where(spot, window, image_at),
                     spot.error,
                     _pictures(sight, Box(spot.start, spot.start).grown((0, 0, 0), window), image, image_at),
+                    _middle(spot, window, image_at),
                 )
                 for rank, spot in chosen(spots).items()
             )
@@ -123,6 +124,13 @@ def _where(spot: Spot, window: Size, image_at: Size | None) -> str:
     start = spot.start if image_at is None else Size(*map(sum, zip(spot.start, image_at)))
     frame = "in the judged box" if image_at is None else "in the image"
     return f"z {start.z}, y {start.y}–{start.y + window.y - 1}, x {start.x}–{start.x + window.x - 1} {frame}"
+
+
+def _middle(spot: Spot, window: Size, image_at: Size | None) -> Size | None:
+    """Voxel of the image in the middle of a window."""
+    if image_at is None:
+        return None
+    return Size(*(s + n // 2 + i for s, n, i in zip(spot.start, window, image_at)))
 
 
 def _pictures(sight: _Sight, box: Box, image: Volume, image_at: Size | None) -> tuple[Picture, ...]:

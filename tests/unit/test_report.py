@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread, imsave
 
+from elektronn.artefacts import digest
 from elektronn.axes import Size, whole
 from elektronn.errors import DataError
 from elektronn.report import page as page_module
 from elektronn.report.charts import Line, chart, learning_curves
 from elektronn.report.content import Check, Panel, Picture, ReportContent, ReportInputs, ReportVolume
 from elektronn.report.gather import gather
+from elektronn.report.making import TIME
 from elektronn.report.page import MOST_BYTES, build_page, report
 from elektronn.report.panels import BOUNDARY, FALSE_NEGATIVE, FALSE_POSITIVE, encoded, painted, panels_of
 from elektronn.report.settings import ReportSettings
@@ -76,8 +78,9 @@ def volume(folder: Path, name: str = "cube") -> ReportVolume:
         "test",
         stored(folder / "image.h5", image),
         stored(folder / "labels.h5", labels),
-        stored(folder / "p.zarr", np.stack([255 - boundary, boundary])),
+        stored(folder / f"{name}.zarr", np.stack([255 - boundary, boundary])),
         sha256="ab" * 32,
+        image_size=Size(4, 48, 32),
     )
 
 
@@ -94,15 +97,33 @@ def inputs(folder: Path, name: str = "cube", area: float = 0.95) -> ReportInputs
         "false_positive": 1,
         "true_negative": 9,
     }
+    cube = volume(folder, safe(name))
     volumes = {name: {"role": "test", **figures, "place": PLACE}}
     metrics = {"test": figures, "volumes": volumes, "judged": "test", "threshold_from": "valid", "warnings": []}
     model = {
         "layers": [{"name": "conv0", "kernel": [1, 4, 4], "note": NASTY}, {"name": "conv1", "parameters": 12345}],
         "fingerprint": "f00d",
+        "field": [1, 5, 5],
+        "offset": [0, 2, 2],
+        "settings": {"training": {"rate": 0.01}},
         "versions": {"torch": "2.13"},
         "seed": 7,
+        "seconds": 12.5,
         "warnings": [],
     }
+    weights, store = folder / "model.safetensors", folder / f"{safe(name)}.zarr"
+    weights.write_text("weights")
+    manifest = {
+        "store": store.name,
+        "sha256": digest(store),
+        "inputs": {"model": digest(weights), "image": "ab" * 32},
+        "attributes": {"model_fingerprint": "f00d"},
+        "settings": {"output": "uint8", "threads": 3},
+        "certificate": {"voxels": 64, "largest_difference": 0.001, "tolerance": 0.002},
+    }
+    command = {"event": "command", "number": 1, "step": 2, "who": "terminal", "text": "setlr 0.5 <b>"}
+    journal = [{"event": "run", "fingerprint": "f00d"}, {"event": "started", "step": 0, "time": "MONDAY"}]
+    journal += [{**command, "time": "TUESDAY"}]
     imsave(folder / "check.png", np.zeros((4, 4, 3), np.uint8))
     check = {"ok": True, "sentence": "labels lie on the image", "volume": name, "picture": "check.png"}
     texts = {
@@ -112,7 +133,10 @@ def inputs(folder: Path, name: str = "cube", area: float = 0.95) -> ReportInputs
         "roc.csv": "role,fpr,tpr,threshold\ntest,0,0,1\ntest,0.1,0.8,0.5\ntest,1,1,0\n",
         "pr.csv": "role,recall,precision,threshold\ntest,0,1,1\ntest,1,0.4,0\n",
         "confusion.csv": "actual,predicted,count\nother,other,600\nother,other,1\nboundary,other,77\n",
-        "history.csv": "step,seconds,loss,valid_loss,rate\n1,0.1,0.9,,0.01\n2,0.2,0.7,0.8,0.01\n3,0.3,0.6,0.7,0.005\n",
+        "history.csv": "step,seconds,loss,valid_loss,rate,steps_per_s\n1,0.1,0.9,,0.01,7\n2,0.2,0.7,0.8,0.01,8\n3,0.3,0.6,0.7,0.005,9\n",
+        "manifest.json": json.dumps(manifest),
+        "events.jsonl": "".join(json.dumps(row) + "\n" for row in journal) + '{"event": "cut o',
+        "evaluate.yaml": "evaluate: {curve_points: 500}\n",
     }
     for file, text in texts.items():
         (folder / file).write_text(text)
@@ -123,11 +147,25 @@ def inputs(folder: Path, name: str = "cube", area: float = 0.95) -> ReportInputs
         confusion=folder / "confusion.csv",
         history=folder / "history.csv",
         model=folder / "model.json",
+        weights=weights,
+        events=folder / "events.jsonl",
+        evaluated=folder / "evaluate.yaml",
         checks=(folder / "check.json",),
-        volumes=(volume(folder, name),),
-        settings={"training": {"rate": 0.01, "note": NASTY}},
+        manifests=(folder / "manifest.json",),
+        volumes=(replace(cube, name=name), replace(cube, name="other", role="train", sha256="cd" * 32)),
+        settings={
+            "experiments.neuro": {"training": {"rate": 0.01, "note": NASTY}},
+            "predict": {"output": "uint8", "threads": 1},
+            "evaluate": {"curve_points": 500},
+        },
         commands=("snakemake --cores 8 report",),
+        looks={name: "look --z {z} --y {y} --x {x}"},
     )
+
+
+def safe(name: str) -> str:
+    """A name that a file may have."""
+    return re.sub(r"\W", "_", name)
 
 
 def test_page_of_a_whole_run_holds_everything_and_is_green(tmp_path: Path) -> None:
@@ -138,8 +176,13 @@ def test_page_of_a_whole_run_holds_everything_and_is_green(tmp_path: Path) -> No
     for text in ("cube, best", "cube, median", "cube, worst", "snakemake --cores 8 report", "rate: 0.01", ">601<"):
         assert text in html
     pictures = [a for tag, a in tags(html) if tag == "img"]
-    assert len(pictures) == 2 + 2 + 12 + 1  # ROC and PR, loss and rate, 3 places of 4 tiles, 1 check
+    assert len(pictures) == 12 + 1  # 3 places of 4 tiles, 1 check
     assert all(a["alt"] for a in pictures)
+    drawings = [a for tag, a in tags(html) if tag == "svg"]
+    assert len(drawings) == 2 + 2 + 1  # ROC and PR, loss and rate, speed
+    assert all(a["role"] == "img" and a["aria-label"] for a in drawings)
+    names = [a["id"] for _, a in tags(html) if "id" in a]
+    assert len(names) == len(set(names))
     assert "Not on this page" not in html
 
 
@@ -151,13 +194,57 @@ def test_page_loads_nothing_from_anywhere(tmp_path: Path) -> None:
         assert (attributes.get("href") or "#").startswith("#")
     assert "http://" not in html
     assert "https://" not in html
-    assert not re.search(r"url\(|@import", html)
+    assert not re.search(r"url\((?!#)|@import", html)
     assert len(html.encode()) < 1_000_000
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
     run = inputs(tmp_path)
     assert report(run, SETTINGS) == report(run, SETTINGS)
+
+
+def test_only_the_marked_block_knows_times(tmp_path: Path) -> None:
+    run = inputs(tmp_path)
+    one = report(run, SETTINGS)
+    for file, old, new in (
+        ("model.json", '"seconds": 12.5', '"seconds": 99.5'),
+        ("history.csv", "9\n", "4\n"),
+        ("events.jsonl", "MONDAY", "FRIDAY"),
+        ("events.jsonl", "TUESDAY", "SUNDAY"),
+    ):
+        text = (tmp_path / file).read_text()
+        assert old in text
+        (tmp_path / file).write_text(text.replace(old, new))
+    two = report(replace(run, made="by night"), SETTINGS)
+    assert one != two
+    begin, end = TIME
+    without = [re.sub(f"{begin}.*{end}", "", html, flags=re.DOTALL) for html in (one, two)]
+    assert without[0] == without[1]
+    assert len(without[0]) < len(one)
+
+
+def test_interventions_are_marked_in_the_curves_and_listed(tmp_path: Path) -> None:
+    html = report(inputs(tmp_path), SETTINGS)
+    said = "1: step 2: setlr 0.5 &lt;b&gt;"
+    assert html.count(f"<title>{said}</title>") == 2
+    assert "<td class=number>2</td><td><code>setlr 0.5 &lt;b&gt;</code></td><td>terminal</td>" in html
+
+
+def test_every_place_says_how_to_go_there(tmp_path: Path) -> None:
+    html = report(inputs(tmp_path), SETTINGS)
+    assert "look --z 2 --y 28 --x 10" in html
+    assert html.count("look --z") == 3
+
+
+def test_all_that_scrolls_or_opens_is_reached_by_keyboard(tmp_path: Path) -> None:
+    found = tags(report(inputs(tmp_path), SETTINGS))
+    scrolling = [a for tag, a in found if a.get("class") == "scroll" or tag == "pre"]
+    assert scrolling
+    assert all(a.get("tabindex") == "0" for a in scrolling)
+    targets = {a.get("id") for _, a in found}
+    links = [str(a["href"]) for tag, a in found if tag == "a"]
+    assert len(links) > 10
+    assert all(link.removeprefix("#") in targets for link in links)
 
 
 def test_markup_in_names_values_and_sentences_is_escaped(tmp_path: Path) -> None:
@@ -173,6 +260,7 @@ def test_markup_in_names_values_and_sentences_is_escaped(tmp_path: Path) -> None
 def test_empty_run_says_what_is_missing_and_is_red() -> None:
     html = report(ReportInputs(), SETTINGS)
     assert '<div class="verdict bad"' in html
+    assert html.count('<li class="unchecked">') == 6
     for name in ("evaluation", "model card", "ROC table", "PR table", "confusion table", "history of the training"):
         assert f"no {name} was given" in html
     tags(html)
@@ -317,25 +405,30 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize(
-    ("front", "back"),
-    [
-        ("--ink", "--ground"),
-        ("--quiet", "--ground"),
-        ("--quiet", "#fcefee"),
-        ("--quiet", "#fdf5e6"),
-        ("--link", "--ground"),
-        ("--good", "#eef7f1"),
-        ("--care", "#fdf5e6"),
-        ("--bad", "#fcefee"),
-    ],
-)
-def test_text_has_enough_contrast(front: str, back: str) -> None:
+def colours(scheme: str) -> dict[str, str]:
+    """Names of the style sheet in a colour scheme."""
     css = (Path(page_module.__file__).parent / "page.css").read_text()
-    named = dict(re.findall(r"(--\w+): (#\w{6});", css))
-    assert back.startswith("--") or back in css
-    a, b = sorted(luminance(named.get(name, name)) for name in (front, back))
-    assert (b + 0.05) / (a + 0.05) >= 4.5
+    by_day, by_night = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    day = dict(re.findall(r"(--[\w-]+): (#\w{6});", by_day))
+    night = dict(re.findall(r"(--[\w-]+): (#\w{6});", by_night))
+    assert night.keys() == day.keys()
+    return {"light": day, "dark": night}[scheme]
+
+
+TEXTS = [(front, back) for front in ("--ink", "--quiet", "--link", "--bad") for back in ("--ground", "--tint")]
+TEXTS += [
+    (front, f"{level}-ground") for level in ("--good", "--care", "--bad") for front in ("--ink", "--quiet", level)
+]
+TEXTS += [("--good", "--ground"), ("--care", "--ground"), ("--mark", "--ground"), ("--link", "--care-ground")]
+LINES = [(f"--line-{number}", "--ground") for number in range(1, 7)]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("front", "back", "least"), [(*t, 4.5) for t in TEXTS] + [(*t, 3.0) for t in LINES])
+def test_text_and_lines_have_enough_contrast(scheme: str, front: str, back: str, least: float) -> None:
+    named = colours(scheme)
+    a, b = sorted(luminance(named[name]) for name in (front, back))
+    assert (b + 0.05) / (a + 0.05) >= least
 
 
 def test_pictures_that_do_not_fit_are_left_out_and_named(tmp_path: Path) -> None:
