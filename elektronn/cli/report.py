@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elektronn.artefacts import write_text
+from elektronn.axes import Size
 from elektronn.cli.options import params_of, settings_arguments, volume
 from elektronn.cli.progress import Display
-from elektronn.errors import DataError
+from elektronn.errors import ConfigError, DataError
 from elektronn.volumes.address import Address, parse_address
 
 if TYPE_CHECKING:
@@ -21,32 +24,55 @@ FILES = {
     "roc": "ROC curve (CSV)",
     "pr": "precision-recall curve (CSV)",
     "confusion": "confusion table (CSV)",
+    "evaluated": "settings (YAML) that `elektronn evaluate` wrote",
     "history": "history (CSV) of `elektronn train`",
     "card": "model card (JSON) of `elektronn train`",
+    "model": "model file of `elektronn train`",
+    "events": "journal (JSON lines) of `elektronn train`",
 }
+SECTIONS = ("boundaries", "check", "predict", "evaluate", "report")
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    verb.add_argument("experiment", metavar="EXPERIMENT", help="name of the experiment")
-    verb.add_argument("out", type=Path, metavar="OUT", help="page to write (.html)")
+    verb.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="name of the experiment")
+    verb.add_argument("out", type=Path, nargs="?", metavar="OUT", help="page to write (.html)")
     for name, text in FILES.items():
         verb.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)
-    verb.add_argument(
-        "--volumes", type=Path, nargs="*", default=[], metavar="FILE", help="cards (JSON) of `elektronn volume`"
-    )
-    verb.add_argument(
-        "--checks", type=Path, nargs="*", default=[], metavar="FILE", help="verdicts of `elektronn check`"
-    )
+    for name, text in (
+        ("volumes", "cards (JSON) of `elektronn volume`"),
+        ("checks", "verdicts of `elektronn check`"),
+        ("segmentation", "figures (JSON) of `elektronn evaluate --segmentation` or `--thinned`"),
+    ):
+        verb.add_argument(f"--{name}", type=Path, nargs="*", default=[], metavar="FILE", help=text)
     for name, text in (("labels", "boundary maps"), ("predictions", "predicted volumes with their manifests")):
         verb.add_argument(
             f"--{name}", type=volume, nargs="*", default=[], metavar="VOLUME", help=f"{text}, named as their volumes"
         )
+    verb.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="RUN",
+        help="instead of all that: put runs side by side; each an experiment of the workflow here, or a folder with "
+        "metrics.json in it, such as OTHER/data/reports/neuro",
+    )
+    verb.add_argument(
+        "--out",
+        type=Path,
+        dest="comparison",
+        metavar="FILE",
+        help="with --compare: page to write; default: compare.html",
+    )
     settings_arguments(verb)
 
 
 def run(given: argparse.Namespace) -> None:
     """Write the page."""
+    if given.compare:
+        _compare(given)
+        return
+    if given.out is None:
+        raise ConfigError("name EXPERIMENT and OUT, or runs with --compare RUN RUN")
     from elektronn.report.content import ReportInputs
     from elektronn.report.page import report
 
@@ -54,6 +80,7 @@ def run(given: argparse.Namespace) -> None:
     labels = {a.path.stem: a for a in given.labels}
     predictions = {a.path.stem: a for a in given.predictions}
     manifests = [a.path.with_name(a.path.name + ".json") for a in given.predictions]
+    volumes = tuple(_volume(card, labels, predictions) for card in given.volumes)
     inputs = ReportInputs(
         metrics=given.metrics,
         roc=given.roc,
@@ -61,17 +88,33 @@ def run(given: argparse.Namespace) -> None:
         confusion=given.confusion,
         history=given.history,
         model=given.card,
+        weights=given.model,
+        events=given.events,
+        evaluated=given.evaluated,
         checks=tuple(given.checks),
         manifests=tuple(manifests),
-        volumes=tuple(_volume(card, labels, predictions) for card in given.volumes),
-        settings=_said(given, params),
-        commands=(
-            f"snakemake --cores all train_{given.experiment}",
-            f"dvc repro report_{given.experiment}",
-        ),
+        segmentations=tuple(given.segmentation),
+        volumes=volumes,
+        settings=_said(given, params) if given.params or given.params_json else {},
+        commands=commands(given, volumes, Path.cwd()),
+        looks={v.name: look(given.experiment, v.name) for v in volumes},
     )
     write_text(given.out, report(inputs, params.report))
     Display("report", given.log).line(f"{given.out}: report of experiment {given.experiment}")
+
+
+def _compare(given: argparse.Namespace) -> None:
+    from elektronn.report.compare import compare
+    from elektronn.report.runs import run_of
+
+    if given.experiment or given.out:
+        raise ConfigError(
+            f"--compare: wants runs only, and {given.experiment} stands before it; name the page with --out"
+        )
+    out = given.comparison or Path("compare.html")
+    runs = [run_of(name, Path.cwd()) for name in given.compare]
+    write_text(out, compare(runs))
+    Display("report", given.log).line(f"{out}: {len(runs)} runs side by side")
 
 
 def _said(given: argparse.Namespace, params: Any) -> dict[str, Any]:
@@ -79,25 +122,72 @@ def _said(given: argparse.Namespace, params: Any) -> dict[str, Any]:
     from elektronn.settings import plain
 
     said = plain(params)
-    kept = {name: said[name] for name in ("boundaries", "check", "predict", "evaluate", "report")}
+    kept = {name: said[name] for name in SECTIONS}
     experiment = said["experiments"].get(given.experiment)
     return {**({f"experiments.{given.experiment}": experiment} if experiment else {}), **kept}
 
 
-def _volume(card: Path, labels: dict[str, Address], predictions: dict[str, Address]) -> ReportVolume:
+def commands(given: argparse.Namespace, volumes: tuple[ReportVolume, ...], here: Path) -> tuple[str, ...]:
+    """Shell lines that make the run again: by the workflow where there is one, then prediction and figures by hand."""
+    name = given.experiment
+    found = []
+    project = next((folder for folder in (here, *here.parents) if (folder / "Snakefile").is_file()), None)
+    if project == here:
+        found += ["# all of it, from the data to this page", f"snakemake --cores all train_{name}"]
+        found += [f"dvc repro report_{name}"] if (here / "dvc.yaml").is_file() else []
+    elif project is not None:
+        place = here.relative_to(project).as_posix()
+        found += [f"# in the folder of the Snakefile, {place} lies in it"]
+        found += [f"snakemake --directory {shlex.quote(place)} --cores all train_{name}"]
+    predicted = [volume for volume in volumes if volume.prediction is not None]
+    if given.model:
+        found += ["# single steps; settings: params.yaml"] if predicted else []
+        found += [_line("predict", v.image, v.prediction, "--model", given.model, *_settings(given)) for v in predicted]
+    judged = [v for v in predicted if v.role in ("valid", "test") and v.labels is not None]
+    if given.metrics and judged:
+        pairs = [word for v in judged for word in (f"--{v.role}", v.name, v.prediction, v.labels)]
+        found.append(_line("evaluate", *pairs, "--json", given.metrics, *_settings(given)))
+    return tuple(found)
+
+
+def _settings(given: argparse.Namespace) -> tuple[Any, ...]:
+    return ("--params", given.params or "params.yaml")
+
+
+def look(experiment: str, volume: str) -> str:
+    """Shell lines that open a place of a volume; ``{z}``, ``{y}``, ``{x}`` stand for a voxel of the image."""
+    line = _line("view", experiment, "--volume", volume).replace("{", "{{").replace("}", "}}")
+    return "\n".join(
+        (
+            f"{line}    # Neuroglancer; go to z {{z}}, y {{y}}, x {{x}}",
+            f"{line} --napari    # napari; the same voxel",
+            f"{line} --section {{z}} --save section_{{z}}.png    # no display needed",
+        )
+    )
+
+
+def _line(verb: str, *words: Any) -> str:
+    return shlex.join(["elektronn", verb, *map(str, words)])
+
+
+def _volume(card: Path, labels: Mapping[str, Address], predictions: Mapping[str, Address]) -> ReportVolume:
     from elektronn.report.content import ReportVolume
 
     try:
         said = json.loads(card.read_text(encoding="utf-8"))
-        name, image, voxel = said["volume"], said["image"], said["voxel_nm"]
-    except (OSError, ValueError, KeyError) as error:
+        name, image, voxel, ids = said["volume"], said["image"], said["voxel_nm"], said.get("labels")
+        return ReportVolume(
+            name=name,
+            role=said["role"],
+            image=parse_address(image["address"]),
+            labels=labels.get(name),
+            prediction=predictions.get(name),
+            sha256=image["sha256"],
+            voxel_nm=tuple(voxel) if voxel else None,
+            image_size=Size(*image["size"]),
+            ids=parse_address(ids["address"]) if ids else None,
+            ids_size=Size(*ids["size"]) if ids else None,
+            ids_sha256=ids["sha256"] if ids else "",
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{card}: not a card of `elektronn volume` ({error}); make it again") from error
-    return ReportVolume(
-        name=name,
-        role=said["role"],
-        image=parse_address(image["address"]),
-        labels=labels.get(name),
-        prediction=predictions.get(name),
-        sha256=image["sha256"],
-        voxel_nm=tuple(voxel) if voxel else None,
-    )

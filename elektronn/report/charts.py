@@ -33,6 +33,7 @@ def chart(
     rising: bool = False,
     point: tuple[float, float] | None = None,
     marks: Sequence[tuple[float, str]] = (),
+    legend: bool = False,
     caption: str = "",
 ) -> Picture:
     """A line chart.
@@ -45,6 +46,7 @@ def chart(
         rising: the y axis is logarithmic.
         point: the operating point, drawn as a dot.
         marks: places on the x axis with what happened there, numbered from 1.
+        legend: whether a single line is named too.
         caption: below the chart.
     """
     import matplotlib as mpl
@@ -67,7 +69,7 @@ def chart(
         if rising:
             axes.set_yscale("log")
         _mark(axes, [x for x, _ in marks])
-        if len(lines) > 1 or point is not None:
+        if legend or len(lines) > 1 or point is not None:
             axes.legend(frameon=False, loc="best" if not unit_square else "lower center")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
