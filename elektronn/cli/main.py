@@ -15,7 +15,7 @@ VERBS = {
     "sample": "make one cube of the embedded synthetic data set",
     "boundaries": "convert a volume of IDs to a boundary map",
     "check": "check that labels fit their image: sizes, classes and content",
-    "view": "draw what a training learns from",
+    "view": "look at the volumes of a run, or at what a training learns from",
     "train": "train a network, or resume an interrupted training",
     "attach": "talk to a running training from another shell",
     "predict": "predict a volume densely, store to store",

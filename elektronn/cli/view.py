@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from elektronn.artefacts import prepare
 from elektronn.cli.options import params_of, settings_arguments
@@ -18,33 +18,105 @@ if TYPE_CHECKING:
     from elektronn.training.world import World
 
 
+PICTURES = {
+    "batch": "draw examples that a training learns from: image, labels, overlay",
+    "augmentations": "draw what was drawn for the first examples: shares and histograms",
+}
+"""What else can be looked at → what it does; these words stand where RUN stands."""
+
+
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    what = verb.add_subparsers(dest="what", metavar="WHAT", required=True)
-    batch = what.add_parser("batch", help="examples that a training learns from: image, labels, overlay")
-    batch.add_argument("--step", type=_whole(0), default=0, metavar="N", help="of the training, counted from 0")
-    batch.add_argument(
-        "--examples", type=_whole(1), default=4, metavar="K", help="how many; from the next steps if need be"
+    _run_arguments(verb)
+    verb.add_argument(
+        "run",
+        nargs=argparse.PARSER,
+        action=_Rest,
+        metavar="RUN",
+        help="experiment of the workflow here, one of its folders or files (data/models/NAME, its state, "
+        "data/reports/NAME, data/predictions/NAME/VOLUME.zarr …), or any volume",
     )
-    augmentations = what.add_parser(
-        "augmentations", help="what was drawn for the first examples: shares and histograms"
+    verb.usage = "\n       ".join(["%(prog)s [options] RUN", *(f"%(prog)s {what} EXPERIMENT OUT" for what in PICTURES)])
+    verb.description = (
+        "Look at the volumes of a run: image, labels, boundary targets, predictions and segmentations on one another, in "
+        "Neuroglancer on this machine (extra `view`), in napari, in a window, or as a picture of some sections. Or at "
+        "what a training learns from: `elektronn view batch --help`, `elektronn view augmentations --help`."
     )
-    for part in (batch, augmentations):
-        part.add_argument("experiment", metavar="EXPERIMENT", help="name of the section under `experiments`")
-        part.add_argument("out", type=Path, metavar="OUT", help="picture to write (PNG)")
+
+
+class _Rest(argparse.Action):
+    """What follows RUN: more options, or the arguments of a picture."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        what, *rest = values
+        more = type(parser)(prog=f"{parser.prog} {what}" if what in PICTURES else parser.prog)
+        if what in PICTURES:
+            more.description = f"{PICTURES[what][0].upper()}{PICTURES[what][1:]}."
+            _picture_arguments(more, what)
+        else:
+            _run_arguments(more)
+        namespace.run, namespace.what = what, what if what in PICTURES else "run"
+        more.parse_args(rest, namespace)
+
+
+def _run_arguments(part: argparse.ArgumentParser) -> None:
+    part.add_argument("--volume", metavar="NAME", help="only this volume of the run")
+    part.add_argument(
+        "--layer",
+        action="append",
+        nargs=2,
+        default=[],
+        metavar=("KIND", "VOLUME"),
+        help="one more volume over it: image, labels, boundaries, prediction or segmentation; may be repeated",
+    )
+    how = part.add_mutually_exclusive_group()
+    how.add_argument("--napari", action="store_true", help="show in napari, or print the program that does")
+    how.add_argument("--scroll", action="store_true", help="scroll through sections in a window (matplotlib)")
+    how.add_argument("--save", type=Path, metavar="FILE", help="draw sections into a picture (PNG); needs no display")
+    part.add_argument(
+        "--section",
+        type=_sections,
+        metavar="Z[,Z…]",
+        help="sections to draw, counted in the image; default: the middle",
+    )
+    part.add_argument(
+        "--print", action="store_true", help="print the state (JSON) or the program only; nothing is opened"
+    )
+    part.add_argument("--port", type=_whole(0), default=0, help="of the local server; default: any that is free")
+    part.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="to listen at; by default only this machine can connect"
+    )
+    settings_arguments(part)
+
+
+def _picture_arguments(part: argparse.ArgumentParser, what: str) -> None:
+    part.add_argument("experiment", metavar="EXPERIMENT", help="name of the section under `experiments`")
+    part.add_argument("out", type=Path, metavar="OUT", help="picture to write (PNG)")
+    if what == "batch":
+        part.add_argument("--step", type=_whole(0), default=0, metavar="N", help="of the training, counted from 0")
         part.add_argument(
-            "--train",
-            action="append",
-            nargs=3,
-            default=[],
-            metavar=("NAME", "IMAGE", "LABELS"),
-            help="a volume to train on; may be repeated; default: those of the table of volumes",
+            "--examples", type=_whole(1), default=4, metavar="K", help="how many; from the next steps if need be"
         )
-        settings_arguments(part)
+    part.add_argument(
+        "--train",
+        action="append",
+        nargs=3,
+        default=[],
+        metavar=("NAME", "IMAGE", "LABELS"),
+        help="a volume to train on; may be repeated; default: those of the table of volumes",
+    )
+    settings_arguments(part)
 
 
 def run(given: argparse.Namespace) -> None:
-    """Draw."""
+    """Show, or draw."""
+    if given.what == "run":
+        from elektronn.cli.view_run import view_run
+
+        view_run(given)
+        return
     from elektronn.config.load import experiment_of
 
     params = params_of(given)
@@ -115,3 +187,8 @@ def _whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _sections(text: str) -> tuple[int, ...]:
+    """Numbers of sections."""
+    return tuple(_whole(0)(part.strip()) for part in text.split(","))

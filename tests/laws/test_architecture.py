@@ -28,11 +28,12 @@ ALLOWED = {
     "evaluation": f"{BASE} volumes",
     "segmentation": f"{BASE} volumes",
     "report": f"{BASE} volumes",
+    "viewing": f"{BASE} volumes",
     "config": f"{BASE} volumes sampling network training prediction segmentation evaluation report",
     "legacy": "errors registry axes geometry network",
     "workflow": f"{BASE} config volumes",
     "console": "errors registry artefacts training.commands training.control training.facade",
-    "cli": f"{BASE} geometry volumes sampling network training prediction segmentation evaluation report config legacy workflow console",
+    "cli": f"{BASE} geometry volumes sampling network training prediction segmentation evaluation report viewing config legacy workflow console",
     "__main__": "cli",
     "__init__": "",
 }
