@@ -29,6 +29,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/segment.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -37,4 +38,5 @@ rule all:
     input:
         expand("data/reports/{exp}/index.html", exp=EXPERIMENTS),
         expand("data/interim/check/{volume}.json", volume=LABELLED),
+        SEGMENTED,
     localrule: True

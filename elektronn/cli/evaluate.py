@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elektronn.cli.options import length, params_of, settings_arguments
 from elektronn.cli.progress import Display
 from elektronn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from elektronn.volumes.address import Address
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
@@ -38,7 +41,7 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     ids = verb.add_argument_group("segments instead of boundaries")
     kind = ids.add_mutually_exclusive_group()
     kind.add_argument(
-        "--segmentation", action="store_true", help="PREDICTION and LABELS are ids: VOI, adapted Rand error, …"
+        "--segmentation", action="store_true", help="predictions and labels are ids: VOI, adapted Rand error, …"
     )
     kind.add_argument(
         "--thinned", action="store_true", help="PREDICTION is a boundary probability: V_rand and V_info of ISBI 2012"
@@ -59,22 +62,32 @@ def run(given: argparse.Namespace) -> None:
     if not given.segmentation and (given.background or given.border_nm):
         raise ConfigError("--background and --border-nm are about segments; add --segmentation or leave them out")
     if given.segmentation or given.thinned:
+        _refuse_what_is_about_boundaries(given)
+    if given.thinned:
+        _thinned(given)
+    elif given.segmentation:
         _segments(given)
     else:
         _boundaries(given)
+
+
+def _rows(given: argparse.Namespace) -> list[tuple[str, str, Address, Address]]:
+    """Name, role, prediction and labels of each volume."""
+    from elektronn.volumes.address import parse_address
+
+    if len(given.pair) not in (0, 2):
+        raise ConfigError(f"expected PREDICTION LABELS, got {len(given.pair)} volumes; for more use --test and --valid")
+    rows = [(name, role, p, t) for role in ("valid", "test") for name, p, t in getattr(given, role)]
+    rows += [(Path(given.pair[0]).stem, "test", *given.pair)] if given.pair else []
+    return [(name, role, parse_address(p), parse_address(truth)) for name, role, p, truth in rows]
 
 
 def _boundaries(given: argparse.Namespace) -> None:
     from elektronn.config.load import write_resolved
     from elektronn.evaluation.evaluate import Pair, evaluate
     from elektronn.evaluation.tables import write_tables
-    from elektronn.volumes.address import parse_address
 
-    if len(given.pair) not in (0, 2):
-        raise ConfigError(f"expected PREDICTION LABELS, got {len(given.pair)} volumes; for more use --test and --valid")
-    rows = [("valid", *row) for row in given.valid] + [("test", *row) for row in given.test]
-    rows += [("test", Path(given.pair[0]).stem, *given.pair)] if given.pair else []
-    pairs = [Pair(name, role, parse_address(p), parse_address(labels)) for role, name, p, labels in rows]
+    pairs = [Pair(*row) for row in _rows(given)]
     params = params_of(given)
     evaluation = evaluate(pairs, params.evaluate, sections=given.sections is not None)
     folder = given.json.parent
@@ -96,34 +109,64 @@ def _boundaries(given: argparse.Namespace) -> None:
         display.line(line)
 
 
-def _segments(given: argparse.Namespace) -> None:
-    from elektronn.artefacts import prepare, write_json
-    from elektronn.evaluation.compare import compare
-    from elektronn.evaluation.segments import measures
-    from elektronn.evaluation.thinning import thinned
-    from elektronn.volumes.address import parse_address
+def _refuse_what_is_about_boundaries(given: argparse.Namespace) -> None:
+    names = ("roc", "pr", "confusion", "figure", "calibration", "sections", "resolved")
+    if extra := [name for name in names if getattr(given, name)]:
+        raise ConfigError(f"--{extra[0]} is about boundaries; leave it out where segments are judged")
 
-    extra = [
-        name
-        for name in ("valid", "test", "roc", "pr", "confusion", "figure", "calibration", "sections", "resolved")
-        if getattr(given, name)
-    ]
-    if extra or len(given.pair) != 2:
-        wrong = f"--{extra[0]} is about boundaries" if extra else f"got {len(given.pair)} volumes"
-        raise ConfigError(f"{wrong}; segments are compared as PREDICTION LABELS --json FILE")
-    found, truth = map(parse_address, given.pair)
+
+def _thinned(given: argparse.Namespace) -> None:
+    from elektronn.artefacts import prepare, write_json
+    from elektronn.evaluation.thinning import thinned
+
+    rows = _rows(given)
+    if len(rows) != 1:
+        raise ConfigError(f"got {len(rows)} pairs; --thinned compares one: PREDICTION LABELS --json FILE")
     display = Display("evaluate", given.log)
     prepare(given.json)
     with display.bar():
-        if given.thinned:
-            scores, place = thinned(found, truth, progress=display.advance)
-            result = scores.plain()
-        else:
-            block = params_of(given).evaluate.block
-            table, place = compare(found, truth, block, border_nm=given.border_nm, progress=display.advance)
-            result = measures(table, given.background) | {"border_nm": given.border_nm}
+        scores, place = thinned(*rows[0][2:], progress=display.advance)
+    result = scores.plain()
     write_json(given.json, result | {"place": place._asdict()})
     for line in segment_lines(result):
+        display.line(line)
+
+
+def _segments(given: argparse.Namespace) -> None:
+    from elektronn.artefacts import prepare, write_json
+    from elektronn.evaluation.compare import compare
+    from elektronn.evaluation.segments import by_role, measures
+
+    rows, settings = _rows(given), params_of(given).evaluate
+    if not rows or len({name for name, *_ in rows}) < len(rows):
+        raise ConfigError("name PREDICTION LABELS, or each volume by --test NAME PREDICTION LABELS, no name twice")
+    background = given.background or settings.segments.background
+    border_nm = given.border_nm or settings.segments.border_nm
+    display = Display("evaluate", given.log)
+    prepare(given.json)
+    tables, places = [], {}
+    with display.bar():
+        for name, role, found, truth in rows:
+            table, place = compare(found, truth, settings.block, border_nm=border_nm, progress=display.advance)
+            tables.append((name, role, table))
+            places[name] = {"place": place._asdict()}
+    said: dict[str, Any] = {"border_nm": border_nm}
+    if given.pair and len(rows) == 1:
+        result = measures(tables[0][2], background) | said
+        write_json(given.json, result | places[rows[0][0]])
+        shown = segment_lines(result)
+    else:
+        result = by_role(tables, background)
+        volumes = {name: figures | places[name] for name, figures in result["volumes"].items()}
+        write_json(given.json, result | {"volumes": volumes} | said)
+        words = {"definitions": result["definitions"]}
+        shown = [
+            line
+            for role in ("test", "valid")
+            if role in result
+            for line in (f"{role}:", *segment_lines(result[role] | words))
+        ]
+    for line in shown:
         display.line(line)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from elektronn.errors import ConfigError, GeometryError
 from elektronn.evaluation.settings import EvaluateSettings
@@ -29,6 +30,9 @@ class Experiment(Settings):
     """Names from the table of volumes; their roles stand there. Empty: all of the table."""
     data: DataSettings | None = None
     """A class of your own that gives the batches, instead of volumes."""
+    segment: tuple[Literal["valid", "test", "predict"], ...] = ()
+    """Roles of the volumes whose predictions the workflow divides into segments, and compares with the IDs where there
+    are some; empty: none."""
     network: NetworkSettings = NetworkSettings()
     sampling: SamplingSettings = SamplingSettings()
     training: TrainingSettings = TrainingSettings()

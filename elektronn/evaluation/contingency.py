@@ -92,6 +92,28 @@ def summed(tables: Iterable[Contingency]) -> Contingency:
     return _joined([total, *pending])
 
 
+def beside(tables: Iterable[Contingency]) -> Contingency:
+    """The table of several volumes whose ids have nothing to do with each other; predicted id 0 stays background.
+
+    Example:
+        >>> table = contingency(np.array([7, 7]), np.array([0, 3]))
+        >>> both = beside([table, table])
+        >>> both.truth.tolist(), both.found.tolist(), both.counts.tolist()
+        ([1, 1, 2, 2], [0, 1, 0, 2], [1, 1, 1, 1])
+    """
+    moved: list[Contingency] = []
+    truths, founds = 0, 0
+    for table in tables:
+        _, truth = np.unique(table.truth, return_inverse=True)
+        ids, found = np.unique(np.append(np.uint64(0), table.found), return_inverse=True)
+        found = np.where(table.found == 0, 0, found[1:] + founds)
+        moved.append(
+            Contingency((truth + truths + 1).astype(np.uint64), found.astype(np.uint64), table.counts, table.ignored)
+        )
+        truths, founds = truths + int(truth.max(initial=-1)) + 1, founds + len(ids) - 1
+    return _joined(moved)
+
+
 def _joined(tables: list[Contingency]) -> Contingency:
     columns = [np.concatenate([getattr(table, name) for table in tables]) for name in ("truth", "found", "counts")]
     return _gathered(columns[0], columns[1], columns[2], sum(table.ignored for table in tables))

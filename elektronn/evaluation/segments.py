@@ -7,16 +7,15 @@ background needs a word about it, and all four adapted Rand errors stand side by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
-from elektronn.errors import ConfigError
-from elektronn.evaluation.contingency import Contingency, Counts
-
-Background = Literal["segment", "singletons", "ignore"]
-"""What voxels of predicted id 0 are: one more segment, each a segment of its own, or left out."""
+from elektronn.errors import ConfigError, at
+from elektronn.evaluation.contingency import Contingency, Counts, beside
+from elektronn.evaluation.settings import Background
 
 DEFINITIONS = {
     "voi_split_bits": "H(prediction | truth), bits: rises with false splits",
@@ -173,6 +172,31 @@ def measures(table: Contingency, background: Background | None) -> dict[str, Any
         "segments": len(np.unique(table.found[table.found != 0])),
         "definitions": DEFINITIONS,
     }
+
+
+def by_role(volumes: Sequence[tuple[str, str, Contingency]], background: Background | None) -> dict[str, Any]:
+    """Figures per role (its volumes together) and per volume, as plain data; the definitions once.
+
+    Args:
+        volumes: name, role and table of each.
+        background: as for :func:`measures`.
+
+    Raises:
+        ConfigError: as :func:`measures` does; names the volume.
+    """
+    single = {}
+    for name, role, table in volumes:
+        with at(f"volume {name}"):
+            single[name] = {"role": role, **measures(table, background)}
+    # a role has background as soon as one of its volumes has
+    roles = dict.fromkeys(role for _, role, _ in volumes)
+    pooled = {
+        role: measures(beside(table for _, r, table in volumes if r == role), background)
+        for role in sorted(roles, key=lambda role: (role != "test", role))
+    }
+    for found in (*pooled.values(), *single.values()):
+        del found["definitions"]
+    return {**pooled, "volumes": single, "definitions": DEFINITIONS}
 
 
 def without_background(table: Contingency) -> Contingency:

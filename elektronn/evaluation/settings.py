@@ -6,6 +6,19 @@ from typing import Annotated, Literal
 
 from elektronn.settings import Field, NotNegative, Settings, Triple
 
+Background = Literal["segment", "singletons", "ignore"]
+"""What voxels of predicted id 0 are: one more segment, each a segment of its own, or left out."""
+
+
+class SegmentMeasureSettings(Settings):
+    """How a segmentation is compared with the true IDs."""
+
+    background: Background | None = None
+    """What voxels of predicted id 0 count as; left out: there are none, or the comparison is refused."""
+
+    border_nm: Annotated[float, Field(gt=0)] | None = None
+    """Voxels this close to a border of the truth do not count, nanometres; left out: all count."""
+
 
 class EvaluateSettings(Settings):
     """How predictions are compared with labels."""
@@ -24,3 +37,6 @@ class EvaluateSettings(Settings):
 
     bootstrap_block: Triple = (16, 64, 64)
     """Block that is drawn as a whole, zyx, voxels; larger than what is alike, small enough for many of them."""
+
+    segments: SegmentMeasureSettings = SegmentMeasureSettings()
+    """Of segments instead of boundaries."""

@@ -34,6 +34,7 @@ CODE: Mapping[str, tuple[str, ...]] = {
         "volumes/registration.py",
     ),
     "predict": ("geometry.py", "network", "prediction"),
+    "segment": ("segmentation",),
     "evaluate": ("evaluation", "volumes/registration.py"),
     "report": ("report",),
 }
@@ -112,6 +113,13 @@ def volumes_of(
     return chosen
 
 
+def segmented(name: str, experiment: Experiment, table: Mapping[str, Row]) -> list[Row]:
+    """The rows whose predictions an experiment wants to be divided into segments; of role ``predict`` all of the table."""
+    rows = volumes_of(name, experiment, table, ("valid", "test"))
+    rows += [row for row in table.values() if row.role == "predict"]
+    return [row for row in rows if row.role in experiment.segment]
+
+
 def _check_file(row: Row) -> None:
     for address in (row.image, row.labels):
         if address and not address.files and not address.path.match("data/raw/sample_*.h5"):
@@ -139,6 +147,12 @@ def volume_options(name: str, experiment: Experiment, table: Mapping[str, Row], 
     """Options of ``elektronn train``; ``labels`` is the pattern of the boundary maps."""
     rows = volumes_of(name, experiment, table, ("train", "valid"))
     words = [(f"--{row.role}", row.name, str(row.image), labels.format(volume=row.name)) for row in rows]
+    return " ".join(shlex.join(group) for group in words)
+
+
+def segment_options(rows: Sequence[Row], segmentation: str) -> str:
+    """Options of ``elektronn evaluate --segmentation``; the pattern takes the volume's name."""
+    words = [(f"--{row.role}", row.name, segmentation.format(volume=row.name), str(row.labels)) for row in rows]
     return " ".join(shlex.join(group) for group in words)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import adapted_rand_error, variation_of_information
 
-from elektronn.evaluation.contingency import contingency, summed
+from elektronn.evaluation.contingency import beside, contingency, summed
 from elektronn.evaluation.segments import adapted_rand_errors, measures, sizes, v_rand
 
 
@@ -92,6 +92,23 @@ def test_tables_of_blocks_in_any_order_are_the_whole(seed: int, cuts: list[int],
     for total in (summed(parts), summed(parts[:half]) + summed(parts[half:])):
         for name in ("truth", "found", "counts", "ignored"):
             assert np.array_equal(getattr(total, name), getattr(whole, name))
+
+
+@given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(1, 399), max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_volumes_beside_each_other_share_no_ids_and_are_one_table(seed: int, cuts: list[int]) -> None:
+    truth, found = world(seed, 400, 9)
+    volume = np.searchsorted(sorted(cuts), np.arange(400), side="right")
+    parts = [contingency(truth[volume == i], found[volume == i]) for i in range(len(cuts) + 1)]
+    both = beside(parts)
+    apart = contingency(np.where(truth > 0, truth + 100 * volume, 0), np.where(found > 0, found + 100 * volume, 0))
+    for kind in ("segment", "singletons", "ignore"):
+        one, other = (measures(table, kind) for table in (both, apart))
+        for name in ("voi_split_bits", "voi_merge_bits", "v_rand", "v_info"):
+            assert one[name] == pytest.approx(other[name], abs=1e-9), name
+        assert one["adapted_rand_error"] == pytest.approx(other["adapted_rand_error"], abs=1e-12)
+        for name in ("voxels", "background_voxels", "ignored_voxels", "true_segments", "segments"):
+            assert one[name] == other[name], name
 
 
 @given(seed=st.integers(0, 2**32), n=st.integers(4, 300))

@@ -251,6 +251,26 @@ def test_command_writes_measures_and_prints_each_with_its_definition(
     assert "  0.4576  adapted_rand_error.cremi" in said
 
 
+def test_command_compares_several_volumes_by_role(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    truth, found = (store(tmp_path / f"{name}.h5", grid(name)[None]) for name in ("truth", "prediction"))
+    pairs = ["--test", "a", found, truth, "--test", "b", truth, truth, "--valid", "v", found, truth]
+    settings = ["--set", "evaluate.segments.background=segment"]
+    assert run("evaluate", "--segmentation", *pairs, *settings, "--json", tmp_path / "m.json") == 0
+    result = json.loads((tmp_path / "m.json").read_text())
+    assert list(result["volumes"]) == ["v", "a", "b"]
+    assert result["volumes"]["a"]["voi_split_bits"] == pytest.approx(0.9802, abs=1e-4)
+    assert result["volumes"]["b"]["voi_bits"] == 0
+    assert result["test"]["voi_split_bits"] == pytest.approx(0.9802 / 2, abs=1e-4)
+    assert (result["test"]["voxels"], result["test"]["true_segments"]) == (76, 6)
+    assert result["valid"]["v_rand"] == result["volumes"]["a"]["v_rand"]
+    said = capfd.readouterr().err
+    assert said.index("test:") < said.index("valid:")
+    assert run("evaluate", "--segmentation", *pairs, "--json", tmp_path / "m.json") == 2
+    assert "volume v: the prediction has background" in capfd.readouterr().err
+    assert run("evaluate", "--segmentation", *pairs[:4], *pairs[:4], "--json", tmp_path / "m.json") == 2
+    assert "no name twice" in capfd.readouterr().err
+
+
 def test_command_thinned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     labels = np.zeros((1, 8, 9), np.uint8)
     labels[:, :, 4] = 1

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from elektronn.config.tree import Experiment
+from elektronn.settings import parse
+from elektronn.volumes.address import Address
+from elektronn.volumes.table import Row
 from elektronn.workflow.dag import Job, dvc_jobs
-from elektronn.workflow.layout import CODE, WITHOUT_EFFECT, code_files
+from elektronn.workflow.layout import CODE, WITHOUT_EFFECT, code_files, segment_options, segmented
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,6 +94,7 @@ ENTRY = {
     "check": "volumes.content",
     "train": "training.stage",
     "predict": "prediction.stage",
+    "segment": "segmentation.stage",
     "evaluate": "evaluation.tables",
     "report": "report.page",
 }
@@ -113,6 +118,28 @@ def test_all_code_that_a_stage_reaches_is_a_dependency_or_known_to_have_no_effec
     files = {f"elektronn/{name.replace('.', '/')}.py" for name in reached}
     known = {*code_files(stage, ROOT), *(f"elektronn/{file}" for file in WITHOUT_EFFECT)}
     assert sorted(files - known) == []
+
+
+def test_only_what_an_experiment_asks_for_is_segmented(
+    graphs: tuple[dict[tuple[str, ...], Job], dict[tuple[str, ...], Job]],
+) -> None:
+    made = sorted(out for outs in graphs[0] for out in outs if "segment" in out)
+    stores = [f"data/segmentations/neuro/cube2.zarr{end}" for end in ("", ".json")]
+    assert made == ["data/reports/neuro/segments.json", *stores]
+
+
+def test_roles_choose_the_volumes_to_segment() -> None:
+    rows = [("a", "train"), ("b", "valid"), ("c", "test"), ("d", "predict")]
+    here = Address(Path(__file__))
+    table = {name: Row(name, here, None if role == "predict" else here, None, role) for name, role in rows}
+
+    def chosen(*roles: str) -> list[str]:
+        experiment = parse(Experiment, {"volumes": ["a", "b", "c"], "segment": list(roles)}, "")
+        return [row.name for row in segmented("x", experiment, table)]
+
+    assert (chosen(), chosen("test"), chosen("predict", "valid")) == ([], ["c"], ["b", "d"])
+    options = segment_options([table["c"]], "out/{volume}.zarr")
+    assert options == f"--test c out/c.zarr {here.path}"
 
 
 def test_dvc_sees_the_project_without_a_lock() -> None:

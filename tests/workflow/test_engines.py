@@ -13,6 +13,9 @@ from pathlib import Path
 
 from tests.workflow.conftest import Project, copy
 
+SEGMENTS = {"segmentation": 1, "evaluate_segments": 1}
+"""Jobs of the one volume that the experiment wants to be segmented."""
+
 
 def test_a_second_snakemake_run_does_nothing(made: Project) -> None:
     assert made.jobs() == {}
@@ -21,6 +24,9 @@ def test_a_second_snakemake_run_does_nothing(made: Project) -> None:
 def test_every_stage_leaves_its_artefacts(made: Project) -> None:
     metrics = json.loads((made.folder / "data/reports/neuro/metrics.json").read_text())
     assert 0 <= metrics["test"]["roc_area"] <= 1
+    segments = json.loads((made.folder / "data/reports/neuro/segments.json").read_text())
+    assert segments["test"]["segments"] == segments["volumes"]["cube2"]["segments"] > 0
+    assert json.loads((made.folder / "data/segmentations/neuro/cube2.zarr.json").read_text())["segments"] > 0
     page = (made.folder / "data/reports/neuro/index.html").read_text()
     assert len(page.encode()) < 5_000_000
     assert 'src="http' not in page
@@ -36,7 +42,7 @@ def test_changing_evaluation_reruns_evaluation_and_report_only(fresh: Project) -
 
 def test_changing_the_training_reruns_training_and_what_follows(fresh: Project) -> None:
     fresh.set(r"rate: 0.001", "rate: 0.002")
-    assert fresh.jobs() == {"train": 1, "prediction": 2, "evaluate": 1, "report": 1}
+    assert fresh.jobs() == {"train": 1, "prediction": 2, "evaluate": 1, **SEGMENTS, "report": 1}
 
 
 def test_a_dvc_experiment_with_another_setting_leaves_both_engines_content(fresh: Project) -> None:
@@ -76,7 +82,7 @@ def test_a_volume_that_cannot_be_predicted_does_not_stop_the_others(fresh: Proje
 def test_a_replaced_prediction_is_noticed_by_its_manifest(fresh: Project) -> None:
     manifest = fresh.folder / "data/predictions/neuro/cube2.zarr.json"
     manifest.write_text(manifest.read_text().replace('"sha256": "', '"sha256": "0'))
-    assert fresh.jobs() == {"evaluate": 1, "report": 1}
+    assert fresh.jobs() == {"evaluate": 1, **SEGMENTS, "report": 1}
 
 
 def test_adopted_by_dvc_the_run_is_a_no_op_there_and_edits_are_noticed_by_both(fresh: Project) -> None:

@@ -11,6 +11,8 @@ from elektronn.workflow.layout import (
     merged,
     pair_options,
     row_options,
+    segment_options,
+    segmented,
     use_own_commands,
     volume_options,
     volumes_of,
@@ -31,6 +33,9 @@ except ElektronnError as error:
 
 EXPERIMENTS = list(PARAMS.experiments)
 LABELLED = [name for name, row in VOLUMES.items() if row.labels]
+SEGMENT_ROWS = {
+    exp: segmented(exp, PARAMS.experiments[exp], VOLUMES) for exp in EXPERIMENTS
+}
 
 
 def section(*keys):
@@ -83,3 +88,23 @@ def voxel(wildcards):
     """Voxel size as a command line option; nothing where the table does not say it."""
     size = VOLUMES[wildcards.volume].voxel_nm
     return "" if size is None else "--voxel-nm {:g} {:g} {:g}".format(*size)
+
+
+def with_ids(exp):
+    """The volumes whose segments can be compared with IDs of cells."""
+    known = PARAMS.boundaries.source == "ids"
+    return [row for row in SEGMENT_ROWS[exp] if known and row.labels]
+
+
+def of_segmented(pattern):
+    """An input function: ``pattern`` for each volume whose segments are compared."""
+    return lambda w: [
+        pattern.format(exp=w.exp, volume=row.name) for row in with_ids(w.exp)
+    ]
+
+
+SEGMENTED = [
+    f"data/segmentations/{exp}/{row.name}.zarr.json"
+    for exp, rows in SEGMENT_ROWS.items()
+    for row in rows
+] + [f"data/reports/{exp}/segments.json" for exp in EXPERIMENTS if with_ids(exp)]
