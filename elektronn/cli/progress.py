@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from elektronn.artefacts import prepare, storage
+from elektronn.errors import StorageError
 
 QUIET_S = 20.0
 """Without a terminal, seconds between two lines of progress."""
@@ -47,8 +48,13 @@ class Display:
         """One line for people and for the log."""
         self.console.print(text, style=style, markup=False, soft_wrap=True)
         if self.log:
-            with storage(self.log), self.log.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+            try:
+                with storage(self.log), self.log.open("a", encoding="utf-8") as file:
+                    file.write(text + "\n")
+            except StorageError as error:
+                # the work is worth more than what is said of it
+                self.log = None
+                self.warn(f"nothing more is written to the log: {error}")
 
     def warn(self, text: str) -> None:
         """A line that must not be overlooked."""

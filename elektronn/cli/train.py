@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from elektronn.console.desk import Desk
     from elektronn.console.prompt import Terminal
     from elektronn.network.document import Document
-    from elektronn.training.control import Event, Preview
+    from elektronn.training.control import Event, Planes, Preview
     from elektronn.training.stage import Outputs, Start
 
 
@@ -255,6 +255,8 @@ class _Listener:
                 self.display.line(_row(event.values))
             case control.Preview():
                 self._draw(event)
+            case control.Planes():
+                self._draw_planes(event)
             case control.Examples():
                 examples.draw_examples(event.rows, event.offset, event.stride, self.state / "batch.png")
             case Summary():
@@ -280,9 +282,20 @@ class _Listener:
     def _draw(self, preview: Preview) -> None:
         from elektronn.report.learning import draw_preview
 
+        picture = self.state / "previews" / f"step_{preview.step:08d}.png"
+        draw_preview(preview.image, preview.probability, preview.labels, picture)
+
+    def _draw_planes(self, planes: Planes) -> None:
+        """A file per plane and class, and one per plane of the image, which stays the same and is drawn once."""
+        from elektronn.report.learning import draw_plane
+
         folder = self.state / "previews"
-        folder.mkdir(parents=True, exist_ok=True)
-        draw_preview(preview.image, preview.probability, preview.labels, folder / f"step_{preview.step:08d}.png")
+        for z, image in enumerate(planes.image, planes.z):
+            if not (raw := folder / f"{planes.name}_z{z:04d}.png").exists():
+                draw_plane(image, raw)
+        for index, probability in planes.probability.items():
+            for z, plane in enumerate(probability, planes.z):
+                draw_plane(plane, folder / f"{planes.name}_z{z:04d}_class_{index}_step_{planes.step:08d}.png")
 
 
 def _row(values: dict[str, float]) -> str:

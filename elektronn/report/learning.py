@@ -84,6 +84,14 @@ def draw_preview(
     _save(FigureCanvasAgg(figure), picture)
 
 
+def draw_plane(values: NDArray[np.float32], picture: Path) -> None:
+    """Values ``(y, x)`` as a grey PNG, a pixel per voxel: 0 is black and 1 is white, always."""
+    from matplotlib.image import imsave
+
+    with writing(picture) as part:
+        imsave(part, values, cmap="gray", vmin=0, vmax=1, format="png", metadata={"Software": None})  # type: ignore[dict-item]
+
+
 def _save(canvas: object, picture: Path) -> None:
     with writing(picture) as part:
         canvas.print_png(part, metadata={"Software": None})  # type: ignore[attr-defined]

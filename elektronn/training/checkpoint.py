@@ -32,6 +32,11 @@ class State:
     facts: Mapping[str, Any]
 
 
+def weights_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights in a backup, by their names in the network; empty if there are none."""
+    return {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
+
+
 class Backups:
     """The two backup files of a state directory."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,6 +122,24 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Planes:
+    """Dense prediction of the central planes of a volume without labels.
+
+    Attributes:
+        name: of the volume.
+        z: its section that the first plane is.
+        image: ``(z, y, x)``, the first channel, values 0 to 1.
+        probability: class → ``(z, y, x)``.
+    """
+
+    step: int
+    name: str
+    z: int
+    image: NDArray[np.float32]
+    probability: Mapping[int, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
 class Examples:
     """What the first step learnt from.
 
@@ -221,6 +239,7 @@ Event = (
     | Stepped
     | Row
     | Preview
+    | Planes
     | Examples
     | Summary
     | Saved

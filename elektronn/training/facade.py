@@ -24,10 +24,15 @@ class Running(Protocol):
     steering: Any
     backups: Any
     mailbox: Any
+    orders: Any
+    keeper: Any
     step: int
     history: list[dict[str, float]]
     warnings: list[str]
     seconds: float
+    row_seconds: float
+    wait: float
+    counts: dict[str, int]
     batch: Any
     ended: bool
     is_sound: bool
@@ -51,8 +56,12 @@ class Running(Protocol):
         """Tell everybody."""
         ...
 
-    def preview(self) -> Any:
-        """Dense prediction of one section."""
+    def preview(self) -> None:
+        """Tell everybody what the network predicts now."""
+        ...
+
+    def supply_of(self, step: int) -> Any:
+        """The supply with the numbers of the augmentations at a step."""
         ...
 
     def record(self) -> None:

@@ -7,14 +7,14 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from elektronn.artefacts import storage
-from elektronn.errors import DataError
+from elektronn.errors import DataError, StorageError
 from elektronn.settings import Settings, parse, plain
 from elektronn.training import commands as said
 from elektronn.training.control import Answered, Event, Letter, Refused, Row, Started, Warned
@@ -41,10 +41,13 @@ class Journal:
     Args:
         path: made when the first line is written.
         run: fingerprint of the run.
+        lost: is told, each time, why an event could not be kept.
     """
 
-    def __init__(self, path: Path, run: str) -> None:
-        self.path, self._run = path, run
+    def __init__(
+        self, path: Path, run: str, lost: Callable[[OSError | StorageError], None] = lambda error: None
+    ) -> None:
+        self.path, self._run, self._lost = path, run, lost
         self._numbers: int | None = None
 
     def command(self, step: int, letter: Letter) -> int:
@@ -67,23 +70,15 @@ class Journal:
             self._append({"event": "refused", "number": number, "reason": reason}, wait=True)
 
     def hear(self, event: Event) -> None:
-        """Keep an event; one that cannot be written must not stop a training."""
-        with suppress(OSError):
-            match event:
-                case Started():
-                    self._append({"event": "started", "step": event.step, "of": event.steps})
-                case Row():
-                    numbers = {name: value if math.isfinite(value) else None for name, value in event.values.items()}
-                    self._append({"event": "row", **numbers})
-                case Warned():
-                    self._append({"event": "warning", "text": event.text})
-                case Answered(letter=Letter(command=said.Execute())):
-                    self._append({"event": "answer", "step": event.step, "text": event.text})
-                case Refused():
-                    row = {"step": event.step, "who": event.letter.who, "text": event.letter.text}
-                    self._append({"event": "not done", **row, "reason": event.reason})
-                case _:
-                    pass
+        """Keep an event."""
+        row = _row(event)
+        if row is None:
+            return
+        try:
+            with storage(self.path):
+                self._append(row)
+        except (OSError, StorageError) as error:
+            self._lost(error)
 
     def _append(self, row: Mapping[str, Any], wait: bool = False) -> None:
         lines = [] if self.path.exists() else [{"event": "run", "fingerprint": self._run}]
@@ -95,6 +90,24 @@ class Journal:
             if wait:
                 file.flush()
                 os.fsync(file.fileno())
+
+
+def _row(event: Event) -> dict[str, Any] | None:
+    """An event as a line; None if it is not kept."""
+    match event:
+        case Started():
+            return {"event": "started", "step": event.step, "of": event.steps}
+        case Row():
+            numbers = {name: value if math.isfinite(value) else None for name, value in event.values.items()}
+            return {"event": "row", **numbers}
+        case Warned():
+            return {"event": "warning", "text": event.text}
+        case Answered(letter=Letter(command=said.Execute())):
+            return {"event": "answer", "step": event.step, "text": event.text}
+        case Refused():
+            asked = {"step": event.step, "who": event.letter.who, "text": event.letter.text}
+            return {"event": "not done", **asked, "reason": event.reason}
+    return None
 
 
 def _ends_in_half_a_line(file: Any) -> bool:

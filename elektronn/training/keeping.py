@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,24 @@ BEST = "best.safetensors"
 """The model with the lowest validation error so far, in the state directory."""
 
 
+@contextmanager
+def bearing(settings: TrainingSettings, tell: Callable[[str], None]) -> Iterator[None]:
+    """What a training does when the block cannot write: it says why and goes on, or ends where ``on_full_disk`` says so.
+
+    Raises:
+        StorageError: it shall end.
+    """
+    try:
+        yield
+    except StorageError as error:
+        if settings.on_full_disk == "stop":
+            raise
+        tell(str(error))
+
+
 @dataclass
 class Keeper:
-    """Keeps models in the state directory. A full disk is told and ends nothing.
+    """Keeps models in the state directory. What a full disk means is said by ``settings.on_full_disk``.
 
     Attributes:
         folder: state directory.
@@ -74,7 +90,5 @@ class Keeper:
         self._snapshots, self._previews = int(facts["snapshots"]), int(facts["previews"])
 
     def _save(self, path: Path, network: Network, step: int, more: Mapping[str, Any]) -> None:
-        try:
+        with bearing(self.settings, lambda reason: self.listen(Saved(step, path, reason))):
             save_model(path, network, {**self.card, "step": step, **more})
-        except StorageError as error:
-            self.listen(Saved(step, path, str(error)))

@@ -21,6 +21,7 @@ from elektronn.network.weights import load_tensors, save_model
 from elektronn.registry import nearest
 from elektronn.settings import parse, plain
 from elektronn.training import commands as said
+from elektronn.training.checkpoint import weights_of
 from elektronn.training.control import Answered, BatchPicture, FilterPicture, Letter, Noted, Obeyed, Refused
 from elektronn.training.facade import Running, shown, value_of
 from elektronn.training.journal import Entry, Journal, entries, outstanding
@@ -189,8 +190,7 @@ class Orders:
 
     def _load(self, command: said.LoadWeights, running: Running) -> str:
         tensors = load_tensors(running.backups.folder / command.path)[0]
-        backup = {n.removeprefix("weights."): t for n, t in tensors.items() if n.startswith("weights.")}
-        lines = adapt(running.network, backup or tensors)
+        lines = adapt(running.network, weights_of(tensors) or tensors)
         running.steering.forget_momenta()
         running.loss_sum.zero_()
         running.is_sound = True
@@ -241,7 +241,7 @@ def _answer(command: said.Command, running: Running) -> str:
         case said.PreviewNow():
             if not running.has_previews:
                 raise ConfigError("there is nothing to preview: no volume, or no dense prediction of class 1")
-            running.listen(running.preview())
+            running.preview()
             return f"preview of step {running.step} in {running.backups.folder / 'previews'}"
         case said.ShowBatch():
             return _drawn(_batch_picture(running), running)

@@ -286,12 +286,22 @@ class TrainingSettings(Settings):
     """Steps between preview predictions of a validation slice; 0 for none."""
     preview_h: tuple[NonNegative, Rate] | None = None
     """Hours of training until the first preview by time, and between the later ones."""
+    preview_volumes: tuple[str, ...] = ()
+    """Volumes without labels that previews show instead, as grey pictures voxel by voxel; an HDF5 file without a key stands for
+    all its volumes."""
+    preview_planes: Positive = 5
+    """Central planes that are predicted of each of them."""
+    preview_classes: Literal["all"] | tuple[NotNegative, ...] = (1,)
+    """Classes whose probability is drawn there."""
     snapshot_h: Rate | None = None
     """Hours of training between models that are kept for good, in ``snapshots`` of the state directory."""
     keep_best: bool = True
     """Keep the model with the lowest validation error so far, ``best.safetensors`` in the state directory."""
     backup_s: Rate = 60.0
     """Seconds between backups."""
+    on_full_disk: Literal["continue", "stop"] = "continue"
+    """When a backup, a snapshot, a preview or the journal cannot be written: say so and go on, or stop there. The earlier
+    backups stay in either case."""
 
     @checked
     def _one_plan_of_the_rate(self) -> TrainingSettings:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elektronn.artefacts import as_json, code_digest, digest, fingerprint, prepare, writing
 from elektronn.axes import Size
-from elektronn.errors import ConfigError, DataError
+from elektronn.errors import ConfigError, DataError, StorageError
 from elektronn.network.adapt import adapt
 from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings
@@ -29,6 +29,7 @@ from elektronn.training.history import as_csv
 from elektronn.training.journal import FILE, Entry, Journal, entries
 from elektronn.training.journal import made_by as journal_of
 from elektronn.training.orders import Orders
+from elektronn.training.previews import slabs_for
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.task import Task
 from elektronn.training.trainer import Trainer
@@ -53,8 +54,12 @@ WITHOUT_EFFECT = {
     "backup_s",
     "preview_every",
     "preview_h",
+    "preview_volumes",
+    "preview_planes",
+    "preview_classes",
     "snapshot_h",
     "keep_best",
+    "on_full_disk",
 }
 """Settings that do not change the weights; they may differ between a run and its resume."""
 
@@ -129,6 +134,7 @@ def train(
         world = of_volumes(train, valid, network, sampling, training)
     else:
         world = of_class(data, network, sampling, training)
+    slabs = slabs_for(training, world.document)
     listen(Fitted(world.document))
     made_from = _fingerprint(world, network, sampling, training, start)
     ready(made_from)
@@ -140,8 +146,8 @@ def train(
         if start is not None:
             for line in adapt(built, start.tensors):
                 listen(Noted(f"{start.name}: {line}"))
-        task = Task(built, world.supply, world.watch, world.preview, made_from)
-        journal = Journal(outputs.state / FILE, made_from)
+        task = Task(built, world.supply, world.watch, world.preview, made_from, slabs)
+        journal = Journal(outputs.state / FILE, made_from, _loss_of_events(training, listen))
         orders = Orders(journal, _repeated(replay, made_from, listen), allow_python=allow_python)
         trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), both(journal.hear, listen), orders)
         # only now that nothing stands in the way of the new run
@@ -236,6 +242,20 @@ def _repeated(replay: Path | None, made_from: str, listen: Listener) -> list[Ent
     if journal_of(replay) != made_from:
         listen(Warned(f"{replay}: is of a run with other settings, data or code; this one will end with other weights"))
     return entries(replay)
+
+
+def _loss_of_events(training: TrainingSettings, listen: Listener) -> Callable[[OSError | StorageError], None]:
+    """What happens when the journal cannot keep an event: it is told once, or ends the training."""
+    told: list[str] = []
+
+    def lost(error: OSError | StorageError) -> None:
+        if isinstance(error, StorageError) and training.on_full_disk == "stop":
+            raise error
+        if not told:
+            told.append(str(error))
+            listen(Warned(f"events are lost: {error}"))
+
+    return lost
 
 
 def _shape(trainer: Trainer, patch: Size) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from elektronn.network.build import Network
 from elektronn.sampling.batch import Supply
 from elektronn.sampling.cubes import Cube
+from elektronn.sampling.slabs import Slab
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Task:
         watch: of the monitor examples: ``train``, and ``valid`` if there are any.
         preview: cube that previews show a section of; None where there is nothing to show.
         fingerprint: of settings, data and code; a backup with another one is not resumed.
+        slabs: what previews show instead, if there are any.
     """
 
     network: Network
@@ -27,3 +29,4 @@ class Task:
     watch: Mapping[str, Supply]
     preview: Cube | None
     fingerprint: str
+    slabs: tuple[Slab, ...] = ()

@@ -6,7 +6,6 @@ import math
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,25 +16,14 @@ from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch, Supply
 from elektronn.sampling.draws import draws
 from elektronn.sampling.prefetch import Prefetch
-from elektronn.sampling.shown import shown, summary
 from elektronn.sampling.user_data import UserBatches
-from elektronn.training.checkpoint import Backups, State, keep_diverged
-from elektronn.training.control import (
-    Examples,
-    Listener,
-    Mailbox,
-    Noted,
-    Preview,
-    Row,
-    Saved,
-    Started,
-    Stepped,
-    Warned,
-)
+from elektronn.training.checkpoint import Backups, keep_diverged
+from elektronn.training.control import Listener, Mailbox, Noted, Row, Saved, Started, Stepped, Warned
 from elektronn.training.keeping import Keeper
 from elektronn.training.losses import Criterion, Extras
 from elektronn.training.orders import Orders
-from elektronn.training.previews import preview_of
+from elektronn.training.previews import classes_of, planes_of, preview_of, show, show_examples
+from elektronn.training.resuming import resume, state_of
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.steering import Steering
 from elektronn.training.task import Task
@@ -43,9 +31,6 @@ from elektronn.training.verdict import LOOKS, due_at, early_verdict, monitor_lab
 
 FETCH_EVERY = 20
 """Steps between looks at the loss: on a GPU each look waits for the device."""
-
-SHOWN = 8
-"""Most examples of the first step that are shown."""
 
 
 class Trainer:
@@ -108,7 +93,7 @@ class Trainer:
             Stopped: a Stop command came; the state is saved.
             CheckFailed: the loss is no longer a number.
         """
-        resumed = self._resume()
+        resumed = resume(self)
         self.orders.plan(self)
         count = sum(p.numel() for p in self.network.parameters())
         self.listen(Started(self.step, self.settings.steps, resumed, str(self.device), count))
@@ -126,7 +111,7 @@ class Trainer:
         """Whether a section can be predicted densely and class 1 shown."""
         document = self.network.document
         shown = self.criterion.of_classes and document.is_dense_capable and document.classes > 1
-        return shown and self.task.preview is not None
+        return shown and (self.task.preview is not None or len(self.task.slabs) > 0)
 
     @property
     def finished(self) -> bool:
@@ -135,9 +120,9 @@ class Trainer:
         return self.ended or self.step >= self.settings.steps or (limit is not None and self.seconds >= limit)
 
     def _batch(self, step: int) -> Batch:
-        return self._supply(step).batch(step)
+        return self.supply_of(step).batch(step)
 
-    def _supply(self, step: int) -> Supply:
+    def supply_of(self, step: int) -> Supply:
         """The supply with the numbers of the augmentations at a step."""
         if not self.steering.moves_samples:
             return self.task.supply
@@ -157,7 +142,7 @@ class Trainer:
             every = self.settings.preview_every
             is_due = self.keeper.preview_due(self.seconds) or (every and self.step % every == 0)
             if is_due and self.has_previews:
-                self.listen(self.preview())
+                show(self)
             self.keeper.tick(self.network, self.step, self.seconds)
             if time.monotonic() - saved >= self.settings.backup_s:
                 self.save()
@@ -191,14 +176,7 @@ class Trainer:
             elapsed = max(self.seconds - self.row_seconds, 1e-9)
             self.listen(Stepped(self.step, value, self.counts["steps"] / elapsed, self.wait / elapsed))
         if self.step == 1 and (self.settings.preview_every or self.settings.preview_h):
-            self._show(batch)
-
-    def _show(self, first: Batch) -> None:
-        """What this training learns from: the batch of the first step, and what the augmentations draw."""
-        reach = self.network.geometry
-        self.listen(Examples(shown(self._supply(0), first, 0, SHOWN), reach.offset, reach.stride))
-        if (drawn := summary(self._supply, self.sampling.batch_size)) is not None:
-            self.listen(drawn)
+            show_examples(self, batch)
 
     def _prepare(self) -> None:
         """Put every number that changes with the step in place."""
@@ -261,7 +239,7 @@ class Trainer:
         where, what = ("", "change training.optimiser")
         if rate is not None:
             where, what = f" (learning rate {rate:g})", "lower training.optimiser.rate"
-        kept = keep_diverged(self.backups.folder, self.state(), self.batch)
+        kept = keep_diverged(self.backups.folder, state_of(self), self.batch)
         return CheckFailed(
             f"{text}{where}; {what} and start again; the last backup is from before, batch and state are in {kept}"
         )
@@ -334,49 +312,16 @@ class Trainer:
         else:
             self.warn(str(verdict))
 
-    def preview(self) -> Preview:
-        """Dense prediction of the middle section of the task's cube."""
-        assert self.task.preview is not None
-        return preview_of(self.network, self.task.preview, self.step, self.device)
-
-    def _resume(self) -> Path | None:
-        found = self.backups.load(self.task.fingerprint)
-        if found is None:
-            return None
-        state, path = found
-        weights = {n.removeprefix("weights."): t for n, t in state.tensors.items() if n.startswith("weights.")}
-        self.network.load_state_dict(weights)
-        facts = state.facts
-        self.steering.restore(facts["steering"], state.tensors)
-        self.step, self.history, self.warnings = facts["step"], list(facts["history"]), list(facts["warnings"])
-        self.seconds, self.row_seconds, self.wait = facts["seconds"], facts["row_seconds"], facts["wait"]
-        self.counts = dict(facts["counts"])
-        self.loss_sum.fill_(facts["loss_sum"])
-        self.orders.restore(facts["orders"], self)
-        self.keeper.restore(facts["kept"])
-        return path
-
-    def state(self) -> State:
-        """Everything that a resume needs."""
-        tensors = {f"weights.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        facts = {
-            "fingerprint": self.task.fingerprint,
-            "step": self.step,
-            "history": self.history,
-            "warnings": self.warnings,
-            "seconds": self.seconds,
-            "row_seconds": self.row_seconds,
-            "wait": self.wait,
-            "counts": self.counts,
-            "loss_sum": float(self.loss_sum),
-            "steering": self.steering.facts(),
-            "orders": self.orders.facts(self),
-            "kept": self.keeper.facts(),
-        }
-        return State({**tensors, **self.steering.optimisers.tensors()}, facts)
+    def preview(self) -> None:
+        """Tell everybody what the network predicts now: a section of the task's cube, or planes of its slabs."""
+        if not self.task.slabs and self.task.preview is not None:
+            self.listen(preview_of(self.network, self.task.preview, self.step, self.device))
+        classes = classes_of(self.settings, self.network.document)
+        for slab in self.task.slabs:
+            self.listen(planes_of(self.network, slab, classes, self.step, self.device))
 
     def save(self, final: bool = False) -> None:
-        """Write a backup; a full disk must not end a training of days, so it only warns until the end."""
+        """Write a backup. A full disk need not end a training of days: the settings say whether it does, before the end."""
         self._check(float(self.loss_sum))
         if not self.is_sound:
             # never over a good backup
@@ -384,9 +329,9 @@ class Trainer:
                 raise self._diverged(f"training diverged before step {self.step}")
             return
         try:
-            path = self.backups.save(self.state())
+            path = self.backups.save(state_of(self))
         except StorageError as error:
-            if final:
+            if final or self.settings.on_full_disk == "stop":
                 raise
             self.listen(Saved(self.step, self.backups.folder, str(error)))
         else:
