@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from elektronn import artefacts
 from elektronn.cli.train import _Listener
 from elektronn.errors import StorageError
+from elektronn.report import examples, learning
 from elektronn.training.checkpoint import Backups
 from elektronn.training.control import Event, Preview, Saved, Warned, both
 from elektronn.training.journal import Journal
@@ -27,9 +28,26 @@ FILLS: dict[str, Callable[[str], bool]] = {
     "snapshot": lambda path: "snapshots" in path,
     "best": lambda path: "best." in path,
     "preview": lambda path: "previews" in path,
-    "pictures of the first batch": lambda path: path.endswith((".batch.png", "augmentations.png")),
+    "pictures of the first batch": lambda path: ".batch.png" in path or "augmentations.png" in path,
 }
 """What there is no room for."""
+
+ONCE = ("best", "pictures of the first batch")
+"""What is written only once in so short a training."""
+
+
+def blank(*given: Any) -> None:
+    """A picture that takes no time, in the place of the last argument."""
+    artefacts.write_text(given[-1], "blank")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "draw_preview", blank)
+        patch.setattr(examples, "draw_examples", blank)
+        patch.setattr(examples, "draw_augmentations", blank)
+        yield
 
 
 class Quiet:
@@ -76,7 +94,7 @@ def test_what_does_not_fit_is_told_and_the_training_goes_on_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, undisturbed: torch.Tensor
 ) -> None:
     events: list[Event] = []
-    fill(monkeypatch, FILLS[what], after=0 if "first" in what else 1)
+    fill(monkeypatch, FILLS[what], after=int(what not in ONCE))
     made = training(tmp_path, events, "continue")
     if what == "backup":
         # at the very end there is nothing left to go on with; the earlier backup stays
@@ -99,10 +117,10 @@ def test_what_does_not_fit_is_told_and_the_training_goes_on_to_the_same_weights(
 
 @pytest.mark.parametrize("what", FILLS)
 def test_or_the_training_stops_there_if_the_settings_say_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, undisturbed: torch.Tensor
+    tmp_path: Path, what: str, undisturbed: torch.Tensor
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        fill(patch, FILLS[what], after=0 if "first" in what else 1)
+        fill(patch, FILLS[what], after=int(what not in ONCE))
         made = training(tmp_path, [], "stop")
         with pytest.raises(StorageError, match="the disk is full"):
             made.run()
