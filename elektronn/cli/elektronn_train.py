@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from elektronn.cli.main import Parser, guarded
 from elektronn.cli.progress import Display
+from elektronn.cli.train import Talk, talk_arguments
 from elektronn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--trust", action="store_true", help="run a config that cannot be read; only if you know its author"
     )
+    talk_arguments(made)
     return made
 
 
@@ -91,6 +93,7 @@ def run(given: argparse.Namespace) -> None:
         fitted=lambda document: print_geometry(new.name, experiment.network, wide(stderr=True), document),
         ready=lambda fingerprint: _claim(new, config, fingerprint, display),
         status=new.status,
+        talk=Talk.of(given),
     )
     finish(
         outputs, display, params, new.name, folder / "params.resolved.yaml", folder / FILES[3] if new.plots else None

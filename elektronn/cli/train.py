@@ -49,7 +49,21 @@ def arguments(verb: argparse.ArgumentParser) -> None:
         help="model whose weights to start from; other sizes are cut, tiled, centred",
     )
     verb.add_argument("--state", type=Path, metavar="DIR", help="backups and previews; default: beside the model")
-    talk = verb.add_argument_group("console")
+    talk_arguments(verb)
+    settings_arguments(verb)
+
+
+def talk_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare who may say what to the training, and what of its state is left behind."""
+    parser.add_argument(
+        "--reset",
+        type=_parts,
+        default=(),
+        metavar="PART,…",
+        help="resume without parts of the state: optimiser (that of the settings, without memory), schedule (that of the "
+        "settings, without numbers set by hand), step (count from 0 again); leave it out when the command runs again",
+    )
+    talk = parser.add_argument_group("console")
     talk.add_argument(
         "--console",
         choices=("auto", "on", "off"),
@@ -61,7 +75,17 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     talk.add_argument(
         "--replay", type=Path, metavar="FILE", help="repeat the commands of a journal (events.jsonl) at their steps"
     )
-    settings_arguments(verb)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Words of ``--reset``."""
+    from elektronn.training.commands import PARTS
+
+    words = tuple(text.split(","))
+    for word in words:
+        if word not in PARTS:
+            raise argparse.ArgumentTypeError(f"'{word}': write {', '.join(PARTS)}, or several of them with commas")
+    return tuple(part for part in PARTS if part in words)
 
 
 def run(given: argparse.Namespace) -> None:
@@ -82,9 +106,8 @@ def run(given: argparse.Namespace) -> None:
     start = Start.of(given.start) if given.start else None
     place = f"{given.params or 'settings'}: experiments.{given.experiment}"
     display = Display(f"train {given.experiment}", given.log)
-    talk = Talk(given.console, given.allow_python, given.replay)
     with at(place, only=GeometryError):
-        carry_out(experiment, rows, outputs, display, start=start, talk=talk)
+        carry_out(experiment, rows, outputs, display, start=start, talk=Talk.of(given))
     finish(outputs, display, params, given.experiment, resolved, curves)
 
 
@@ -96,11 +119,18 @@ class Talk:
         console: ``auto``, ``on`` or ``off``: whether Ctrl-C opens the console.
         allow_python: whether Python is run.
         replay: journal whose commands are repeated.
+        reset: parts of the state that are left behind.
     """
 
     console: str = "auto"
     allow_python: bool = False
     replay: Path | None = None
+    reset: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, given: argparse.Namespace) -> Talk:
+        """What :func:`talk_arguments` declared."""
+        return cls(given.console, given.allow_python, given.replay, given.reset)
 
 
 def carry_out(
@@ -149,6 +179,7 @@ def carry_out(
             listen=both(listener, server.tell),
             replay=talk.replay,
             allow_python=talk.allow_python,
+            reset=talk.reset,
         )
 
 

@@ -140,6 +140,43 @@ class LoadWeights(Command):
         return f"weights of {self.path} (sha256 {self.digest[:8]})"
 
 
+PARTS = ("optimiser", "schedule", "step")
+"""What a resume may leave behind."""
+
+
+@dataclass(frozen=True)
+class Reset(Command):
+    """From the next step on parts of the training are as at its start.
+
+    Attributes:
+        parts: ``optimiser``: the one of the settings, without memory; ``schedule``: schedules and numbers of the settings, and
+            nothing set by hand.
+    """
+
+    lasts: ClassVar[bool] = True
+    parts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{' and '.join(self.parts)} as at the start"
+
+
+@dataclass(frozen=True)
+class TakeOver(Command):
+    """Go on from the weights, optimisers and numbers of a backup, and count the steps from here.
+
+    Attributes:
+        path: of the backup.
+        digest: sha256 of the file if it must be a certain one.
+    """
+
+    lasts: ClassVar[bool] = True
+    path: Path
+    digest: str = ""
+
+    def __str__(self) -> str:
+        return f"steps are counted from here, from the state of {self.path} (sha256 {self.digest[:8]})"
+
+
 @dataclass(frozen=True)
 class SaveNow(Command):
     """Write the network with its weights of now.

@@ -220,6 +220,8 @@ def from_data(data: Mapping[str, Any], folder: Path) -> said.Command:
             section = {"optimiser": values["settings"], "schedule": values["schedule"] or {"kind": "constant"}}
             read = parse(TrainingSettings, section, "")
             values = {"settings": read.optimiser, "schedule": read.schedule if values["schedule"] else None}
-        case "LoadWeights" | "SaveNow":
+        case "Reset":
+            values["parts"] = tuple(values["parts"])
+        case "LoadWeights" | "SaveNow" | "TakeOver":
             values["path"] = folder / values["path"]
     return KINDS[data["do"]](**values)

@@ -108,6 +108,9 @@ class Orders:
     def restore(self, facts: Mapping[str, Any], running: Running) -> None:
         """Put back what :meth:`facts` gave."""
         self._done = (running.step, facts["done"])
+        self._restore_data(facts, running)
+
+    def _restore_data(self, facts: Mapping[str, Any], running: Running) -> None:
         self._set_history(facts["history_every"], running)
         for name, value in facts["attributes"].items():
             self._set_data(said.SetData(name, value), running)
@@ -125,7 +128,7 @@ class Orders:
             raise ConfigError(
                 f"'{command.text}': is Python, which this training does not run; start it with --allow-python"
             )
-        if not isinstance(command, said.LoadWeights):
+        if not isinstance(command, said.LoadWeights | said.TakeOver):
             return letter
         folder = running.backups.folder
         source = folder / command.path
@@ -139,7 +142,7 @@ class Orders:
         if not copy.exists():
             with writing(copy) as part:
                 shutil.copyfile(source, part)
-        return replace(letter, command=said.LoadWeights(Path(copy.name), found))
+        return replace(letter, command=type(command)(Path(copy.name), found))
 
     def _obey(self, command: said.Command, running: Running) -> str:
         """Carry one out; the answer, if there is one."""
@@ -157,6 +160,10 @@ class Orders:
                     running.record()
             case said.SetValue() | said.SetOptimiser() | said.UseOptimiser():
                 running.steering.obey(command, running.step)
+            case said.Reset():
+                running.steering.reset(command.parts)
+            case said.TakeOver():
+                self._take_over(command, running)
             case said.SetData():
                 self._set_data(command, running)
             case said.SetHistory():
@@ -195,6 +202,15 @@ class Orders:
         running.loss_sum.zero_()
         running.is_sound = True
         return "\n".join(lines)
+
+    def _take_over(self, command: said.TakeOver, running: Running) -> None:
+        tensors, facts = load_tensors(running.backups.folder / command.path)
+        running.network.load_state_dict(weights_of(tensors))
+        running.steering.restore(facts["steering"], tensors)
+        running.steering.count_from(running.step)
+        self._restore_data(facts["orders"], running)
+        # the first row was of a network that is gone
+        running.record()
 
     def _ask(self, text: str, running: Running) -> str:
         try:

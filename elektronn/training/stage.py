@@ -30,6 +30,7 @@ from elektronn.training.journal import FILE, Entry, Journal, entries
 from elektronn.training.journal import made_by as journal_of
 from elektronn.training.orders import Orders
 from elektronn.training.previews import slabs_for
+from elektronn.training.resetting import reset_commands
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.task import Task
 from elektronn.training.trainer import Trainer
@@ -109,6 +110,7 @@ def train(
     listen: Listener = lambda event: None,
     replay: Path | None = None,
     allow_python: bool = False,
+    reset: Sequence[str] = (),
 ) -> None:
     """Train a network; the outputs appear at the end, all whole. Killed at any moment, call it again.
 
@@ -123,6 +125,7 @@ def train(
         listen: is told of every event.
         replay: journal of a run whose commands are to be repeated at their steps.
         allow_python: whether commands may hold Python.
+        reset: parts of the state that are not restored; see :func:`elektronn.training.resetting.reset_commands`.
 
     Raises:
         DataError, GeometryError, ConfigError: before anything is written.
@@ -149,9 +152,12 @@ def train(
         task = Task(built, world.supply, world.watch, world.preview, made_from, slabs)
         journal = Journal(outputs.state / FILE, made_from, _loss_of_events(training, listen))
         orders = Orders(journal, _repeated(replay, made_from, listen), allow_python=allow_python)
-        trainer = Trainer(task, training, sampling, backups, mailbox or Mailbox(), both(journal.hear, listen), orders)
+        mailbox = mailbox or Mailbox()
+        trainer = Trainer(task, training, sampling, backups, mailbox, both(journal.hear, listen), orders)
         # only now that nothing stands in the way of the new run
         _set_aside(backups, made_from)
+        for command in reset_commands(reset, backups, made_from, outputs.model):
+            mailbox.post(command, text=f"--reset {','.join(reset)}")
         _look_at_labels(trainer, world)
         trainer.run()
         _judge(trainer, world)
@@ -200,6 +206,8 @@ def _with_effect(
 ) -> dict[str, dict[str, Any]]:
     """The settings that decide the weights."""
     sections = {"network": plain(network), "sampling": plain(sampling), "training": plain(training)}
+    # a training may go on on another device; then its last bits depend on where it was when
+    sections["training"].pop("device")
     return {name: {k: v for k, v in said.items() if k not in WITHOUT_EFFECT} for name, said in sections.items()}
 
 

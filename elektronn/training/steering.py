@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +52,7 @@ class Steering:
         self.loss = training.loss
         self.switches: dict[str, bool] = {}
         self.changes: list[str] = []
-        self._sampling, self._network = sampling, network
+        self._training, self._sampling, self._network = training, sampling, network
         self._values = dict(self.plan.starts)
 
     def prepare(self, step: int) -> None:
@@ -118,6 +118,30 @@ class Steering:
         """Let all optimisers begin afresh, with the numbers that they have."""
         self.optimisers.restore(self.optimisers.used, {})
         self._values.clear()
+
+    def reset(self, parts: Sequence[str]) -> None:
+        """Let parts of the training be as at its start; see :class:`~.commands.Reset`.
+
+        Raises:
+            ConfigError: the optimiser of the settings does not go with the schedule in use; nothing is changed.
+        """
+        plan = self.plan
+        if "schedule" in parts:
+            said = {"rate": self._training.schedule, **self._training.schedules}
+            plan = replace(plan, schedules=said, hands={})
+        if "optimiser" in parts:
+            optimiser, schedule = _checked(plain(self._training.optimiser), plan.schedules["rate"])
+            hands = plan.hands
+            plan = plan.with_optimiser(optimiser, schedule)
+            # what was set by hand is a matter of the schedule
+            plan = replace(plan, hands={name: hand for name, hand in hands.items() if name in plan.places})
+            self.optimisers.restore([optimiser], {})
+        self.plan = plan
+        self._values.clear()
+
+    def count_from(self, step: int) -> None:
+        """Numbers that were set by hand at steps of an earlier count were set at ``step`` of this one."""
+        self.plan = replace(self.plan, hands={name: (step, value) for name, (_, value) in self.plan.hands.items()})
 
     def _section(self, command: UseOptimiser) -> dict[str, Any]:
         """What the settings would say: the numbers that the kind had before, in the dialect of the optimiser in use."""
