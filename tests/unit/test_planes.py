@@ -1,0 +1,77 @@
+"""The fast forms of a training step on a CPU equal the plain ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from elektronn.axes import Size
+from elektronn.network.build import build
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.layers import convolve, convolve_plainly, pool_plainly, pool_strided
+from elektronn.network.planes import can_pool
+
+SHAPES = [
+    ((2, 3, 4, 9, 10), Size(1, 2, 2)),
+    ((1, 1, 5, 7, 8), Size(2, 3, 2)),
+    ((2, 1, 1, 9, 1), Size(1, 3, 1)),
+    ((1, 4, 6, 5, 7), Size(3, 1, 1)),
+    ((1, 2, 1, 16, 17), Size(1, 16, 16)),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shape", "pool"), SHAPES)
+def test_pooling_equals_torch_bit_by_bit_with_ties_and_nan(
+    shape: tuple[int, ...], pool: Size, dtype: torch.dtype
+) -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(-2, 3, shape).astype(np.float32)
+    values.flat[random.integers(values.size)] = np.nan
+    ours, torchs = (torch.tensor(values, dtype=dtype, requires_grad=True) for _ in range(2))
+    assert can_pool(ours, pool)
+    made, expected = pool_strided(ours, pool), pool_plainly(torchs, pool)
+    gradient = torch.tensor(random.normal(size=tuple(expected.shape)), dtype=dtype)
+    made.backward(gradient)  # type: ignore[no-untyped-call]
+    expected.backward(gradient)  # type: ignore[no-untyped-call]
+    assert ours.grad is not None
+    assert torchs.grad is not None
+    torch.testing.assert_close(made, expected, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(ours.grad, torchs.grad, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("taps", "dilation"), [(1, Size(1, 1, 1)), (3, Size(1, 1, 1)), (2, Size(2, 1, 2))])
+def test_convolution_of_stacked_taps_equals_the_plain_one_gradients_too(taps: int, dilation: Size) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 3, 6, 9, 8), (5, 3, taps, 3, 2), (5,))
+    given = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    x, weight, bias = given
+    made, expected = convolve(x, weight, bias, dilation), convolve_plainly(x, weight, bias, dilation)
+    upstream = torch.randn(expected.shape, generator=generator)
+    pairs = zip(torch.autograd.grad(made, given, upstream), torch.autograd.grad(expected, given, upstream))
+    for ours, plain in [(made, expected), *pairs]:
+        assert _far(ours, plain) < 1e-6
+
+
+def test_gradients_of_a_whole_network_equal_those_of_plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    patch = Size(7, 59, 59)
+    network, image = build(chain(NetworkSettings(patch=(7, 59, 59))), seed=1), torch.rand(1, 1, *patch)
+
+    def gradients() -> list[Tensor]:
+        network.zero_grad()
+        torch.nn.functional.log_softmax(network(image), 1).square().mean().backward()  # type: ignore[no-untyped-call]
+        return [p.grad.clone() for p in network.parameters() if p.grad is not None]
+
+    ours = gradients()
+    monkeypatch.setattr("elektronn.network.layers.convolve", convolve_plainly)
+    monkeypatch.setattr(
+        "elektronn.network.layers.pool_strided", lambda x, pool: pool_plainly(x, pool) if pool.voxels > 1 else x
+    )
+    assert max(_far(a, b) for a, b in zip(ours, gradients(), strict=True)) < 2e-6
+
+
+def _far(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest value."""
+    return float((found - expected).detach().abs().max() / expected.detach().abs().max())
