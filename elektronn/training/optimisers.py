@@ -42,13 +42,13 @@ def make_optimiser(settings: say.Optimiser, parameters: Mapping[str, Parameter])
     groups = _groups(parameters, settings)
     match settings:
         case say.Sgd(rule="torch"):
-            return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum)
+            return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum, fused=True)
         case say.Sgd():
             return Ruled(groups, momentum, lr=settings.rate, momentum=settings.momentum)
         case say.Adam():
             return _adam(settings, groups)
         case say.AdamW():
-            return torch.optim.AdamW(groups, lr=settings.rate, betas=(settings.beta1, settings.beta2))
+            return torch.optim.AdamW(groups, lr=settings.rate, betas=(settings.beta1, settings.beta2), fused=True)
         case say.AdaGrad(rule="torch"):
             return torch.optim.Adagrad(groups, lr=settings.rate)
         case say.AdaGrad():
@@ -68,7 +68,7 @@ def _adam(settings: say.Adam, groups: list[Group]) -> torch.optim.Optimizer:
     betas, epsilon = (settings.beta1, settings.beta2), settings.epsilon or 1e-8
     match settings.rule:
         case "torch":
-            return torch.optim.Adam(groups, lr=settings.rate, betas=betas, eps=epsilon)
+            return torch.optim.Adam(groups, lr=settings.rate, betas=betas, eps=epsilon, fused=True)
         case "elektronn1":
             return Ruled(groups, adam_elektronn1, lr=settings.rate, betas=betas, eps=epsilon)
         case "elektronn2":
