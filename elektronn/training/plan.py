@@ -89,14 +89,16 @@ class Plan:
 
     def values_at(self, step: int) -> dict[str, Value]:
         """Every number that the update number ``step`` (from 0) uses."""
-        return {
-            name: value_at(self.schedules.get(name, Constant()), start, step, self.steps, self.hands.get(name))
-            for name, start in self.starts.items()
-        }
+        now = dict(self.starts)
+        for name in self.moving:
+            schedule = self.schedules.get(name, Constant())
+            now[name] = value_at(schedule, now[name], step, self.steps, self.hands.get(name))
+        return now
 
-    def moves(self, name: str) -> bool:
-        """Whether the number changes at all."""
-        return name in self.schedules or name in self.hands
+    @cached_property
+    def moving(self) -> tuple[str, ...]:
+        """Names of the numbers that change at all."""
+        return tuple(name for name in self.places if name in self.schedules or name in self.hands)
 
     def with_hand(self, name: str, value: Value, step: int) -> Plan:
         """The plan with a number set by a person from ``step`` on.
@@ -118,7 +120,7 @@ class Plan:
         """Step and value of every number that changes, at about ``points`` steps from first to last."""
         steps = sorted({round(i * self.steps / points) for i in range(points + 1)})
         rows = {step: self.values_at(step) for step in steps}
-        return {name: [(step, rows[step][name]) for step in steps] for name in self.places if self.moves(name)}
+        return {name: [(step, rows[step][name]) for step in steps] for name in self.moving}
 
     def _place(self, name: str) -> Place:
         if name not in self.places:

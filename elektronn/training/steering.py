@@ -88,10 +88,8 @@ class Steering:
     @property
     def moves_samples(self) -> bool:
         """Whether anything about the samples changes."""
-        places = self.plan.places.items()
-        return bool(self.switches) or any(
-            self.plan.moves(name) for name, place in places if place.section in self._sampling.augment
-        )
+        moving = (self.plan.places[name].section for name in self.plan.moving)
+        return bool(self.switches) or any(section is part for section in moving for part in self._sampling.augment)
 
     def facts(self) -> dict[str, Any]:
         """Plain data that a resume needs, beside :meth:`Optimisers.tensors`."""
