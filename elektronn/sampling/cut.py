@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from elektronn.axes import Box, Size
 from elektronn.sampling import plainly
 from elektronn.sampling.grey import Curve, Image
-from elektronn.sampling.kernels import linear, look_up, nearest, pack, warp_rows
+from elektronn.sampling.kernels import linear, look_up, nearest
 from elektronn.sampling.maps import Map
+from elektronn.sampling.rows import pack, warp_rows
 
 NOTHING = (np.empty((0, 2)), np.empty((3, 0, 0, 0)), np.ones(3, np.int64))
 """No shifts, no ripple."""

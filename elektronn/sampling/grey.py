@@ -107,7 +107,7 @@ class Curve:
 
     def apply(self, image: Image) -> None:
         """See :class:`Change`."""
-        from elektronn.sampling.kernels import bend_values
+        from elektronn.sampling.rows import bend_values
 
         bend_values(image, np.float32(self.a), np.float32(self.b), np.float32(self.g))
 
