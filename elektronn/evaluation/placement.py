@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from elektronn.axes import Box, Size, whole
 from elektronn.errors import DataError, at
 from elektronn.volumes.arrays import Volume
+from elektronn.volumes.classes import boundary_channel
 from elektronn.volumes.registration import centre
 
 
@@ -71,9 +72,9 @@ def intersection(a: Box, b: Box) -> Box:
 
 
 def score(prediction: Volume, box: Box) -> NDArray[Any]:
-    """Probability of class 1 in a box of the prediction, as stored (uint8, uint16 or float), zyx."""
+    """Probability of the boundary in a box of the prediction, as stored (uint8, uint16 or float), zyx."""
     values: NDArray[Any] = prediction.read(box, "czyx")
-    chosen: NDArray[Any] = values[1 if prediction.channels > 1 else 0]
+    chosen: NDArray[Any] = values[boundary_channel(prediction)]
     return chosen
 
 

@@ -13,6 +13,7 @@ from elektronn.axes import Box, Size, blocks
 from elektronn.errors import DataError
 from elektronn.report.content import Panel, Picture, ReportVolume
 from elektronn.volumes.arrays import Volume, open_volume
+from elektronn.volumes.classes import boundary_channel
 
 Bytes = NDArray[np.uint8]
 BOUNDARY = (214, 34, 126)
@@ -78,7 +79,7 @@ class _Sight(NamedTuple):
     def scores(self, box: Box) -> NDArray[np.float64]:
         """Probability of boundary, zyx."""
         values = self.prediction.read(box.shifted(self.prediction_at), "czyx")
-        chosen = values[1 if self.prediction.channels > 1 else 0]
+        chosen = values[boundary_channel(self.prediction)]
         scale = np.iinfo(chosen.dtype).max if np.issubdtype(chosen.dtype, np.integer) else 1
         scores: NDArray[np.float64] = chosen / scale
         return scores

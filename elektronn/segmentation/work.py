@@ -20,6 +20,7 @@ from elektronn.segmentation.flood import Places, Trees, flood
 from elektronn.segmentation.forest import Edges, Forest
 from elektronn.segmentation.settings import SegmentSettings
 from elektronn.volumes.arrays import Volume
+from elektronn.volumes.classes import boundary_channel
 
 
 @dataclass
@@ -104,7 +105,7 @@ class Work:
     def probability(self, box: Box) -> NDArray[Any]:
         """Probability of boundary in a box, as stored, zyx."""
         values: NDArray[Any] = self.volume.read(box, "czyx")
-        chosen: NDArray[Any] = values[1 if self.volume.channels > 1 else 0]
+        chosen: NDArray[Any] = values[boundary_channel(self.volume)]
         return chosen
 
     def _places(self, flat: Places, box: Box) -> Places:
