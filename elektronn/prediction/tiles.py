@@ -12,7 +12,7 @@ from elektronn.network.nodes import SMALL
 from elektronn.prediction.lanes_plan import lanes_bytes, misfit
 
 MEASURED_OVERHEAD = 1.25
-"""Peak memory over the closed form below, measured at most 1.24 with the allocator as it is (benchmarks/dense.py)."""
+"""Peak memory of a first tile over the closed form below, measured from 1.0 to 1.25 (a convolution's own buffers)."""
 
 
 def bytes_of(document: Document, geometry: Geometry, tile: Size) -> int:
@@ -26,21 +26,40 @@ def _alive(document: Document, geometry: Geometry, tile: Size) -> int:
     patch = Size(*(n + f - 1 for n, f in zip(tile, geometry.field)))
     seen, nodes = reaches(document), document.nodes
     readers = {parent: node.name for node in nodes for parent in node.parents}
-    alive, largest = {nodes[0].name: 0}, 0
+    image = document.channels * patch.voxels
+    # the image is held to the end by whoever called, and exists twice while it is scaled
+    alive, largest, result = dict[str, int](), 2 * image, 0
     for node, layer in zip(nodes[1:], layers(document)):
         before = seen[node.parents[0]]
         size = Size(*(n - f + 1 for n, f in zip(patch, seen[node.name].field)))
-        extra, kept = 0, layer.features * size.voxels
+        result = layer.features * size.voxels
+        inside = 2 * result
         if isinstance(layer, ConvLayer):
             source = Size(*(n - f + 1 for n, f in zip(patch, before.field)))
-            if layer.kernel.z > 1 and layer.features_in * source.z * source.y <= SMALL:
-                extra = layer.kernel.z * layer.features_in * source.voxels
-            inner = Size(*(n - (k - 1) * d for n, k, d in zip(source, layer.kernel, before.stride)))
-            kept = layer.maps * inner.voxels
-        largest = max(largest, sum(alive.values()) + extra + kept)
-        alive[node.name] = kept
+            inside = _alive_inside(layer, source, before.stride, size)
+        largest = max(largest, image + sum(alive.values()) + inside)
+        alive[node.name] = result
         alive = {name: count for name, count in alive.items() if readers.get(name) != node.name}
-    return largest
+    return max(largest, image + 2 * result)
+
+
+def _alive_inside(layer: ConvLayer, source: Size, dilation: Size, size: Size) -> int:
+    """Numbers of one convolution that live at the same time beside its input, at most.
+
+    Args:
+        layer: the convolution.
+        source, size: of its input and output, zyx.
+        dilation: between the taps of its kernel.
+    """
+    inner = Size(*(n - (k - 1) * d for n, k, d in zip(source, layer.kernel, dilation)))
+    maps, stacked = layer.maps * inner.voxels, 0
+    if layer.kernel.z > 1 and layer.features_in * source.z * source.y <= SMALL:
+        stacked = layer.kernel.z * layer.features_in * source.voxels
+    # running maxima: what they are taken of first, the one before and the one being made
+    passes = sum((window - 1).bit_length() for window in layer.pool)
+    pooling = maps * (1 + min(passes, 2)) if layer.pooling == "max" else 5 * maps
+    active = layer.maps * size.voxels * (1 if layer.activation == "linear" else 2)
+    return max(stacked + maps, pooling, active)
 
 
 def choose_tile(document: Document, geometry: Geometry, wanted: Size, memory: float) -> Size:
