@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _spline(t):  # type: ignore[no-untyped-def]
     """Weights of the four control points around a place, ``t`` = 0…1 past the second."""
