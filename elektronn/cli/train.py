@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from elektronn.artefacts import prepare
+from elektronn.artefacts import prepare, write_text
 from elektronn.cli.options import params_of, settings_arguments
 from elektronn.cli.progress import Display
 from elektronn.errors import ConfigError, GeometryError, at
@@ -49,6 +49,9 @@ def arguments(verb: argparse.ArgumentParser) -> None:
         help="model whose weights to start from; other sizes are cut, tiled, centred",
     )
     verb.add_argument("--state", type=Path, metavar="DIR", help="backups and previews; default: beside the model")
+    verb.add_argument(
+        "--events", type=Path, metavar="FILE", help="copy of the journal (JSON lines) in DIR; default: beside the model"
+    )
     talk_arguments(verb)
     settings_arguments(verb)
 
@@ -99,7 +102,8 @@ def run(given: argparse.Namespace) -> None:
     state = given.state or folder / "state"
     outputs = Outputs(given.model, given.history or folder / "history.csv", given.card or folder / "model.json", state)
     curves, resolved = given.curves or folder / "curves.png", given.resolved or folder / "params.resolved.yaml"
-    prepare(given.model, curves, resolved)
+    events = given.events or folder / "events.jsonl"
+    prepare(given.model, curves, resolved, events)
     rows = {"train": named_volumes(given.train), "valid": named_volumes(given.valid)}
     if not given.train:
         rows = table_volumes(params, experiment)
@@ -109,6 +113,16 @@ def run(given: argparse.Namespace) -> None:
     with at(place, only=GeometryError):
         carry_out(experiment, rows, outputs, display, start=start, talk=Talk.of(given))
     finish(outputs, display, params, given.experiment, resolved, curves)
+    _copy_journal(state, events)
+
+
+def _copy_journal(state: Path, events: Path) -> None:
+    """The journal of a finished training beside its model, for the report."""
+    from elektronn.training.journal import FILE
+
+    own = state / FILE
+    if own.is_file() and own.resolve() != events.resolve():
+        write_text(events, own.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

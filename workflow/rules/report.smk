@@ -4,8 +4,11 @@ rule report:
         roc="data/reports/{exp}/roc.csv",
         pr="data/reports/{exp}/pr.csv",
         confusion="data/reports/{exp}/confusion.csv",
+        evaluated="data/reports/{exp}/evaluate.resolved.yaml",
         history="data/models/{exp}/history.csv",
         card="data/models/{exp}/model.json",
+        model="data/models/{exp}/model.safetensors",
+        events="data/models/{exp}/events.jsonl",
         cards=of_experiment(
             "data/interim/volumes/{volume}.json", "train", "valid", "test"
         ),
@@ -47,6 +50,7 @@ rule report:
     shell:
         "elektronn report {wildcards.exp} {output.page:q} --metrics {input.metrics:q}"
         " --roc {input.roc:q} --pr {input.pr:q} --confusion {input.confusion:q}"
-        " --history {input.history:q} --card {input.card:q} --volumes {input.cards:q}"
+        " --evaluated {input.evaluated:q} --history {input.history:q} --card {input.card:q}"
+        " --model {input.model:q} --events {input.events:q} --volumes {input.cards:q}"
         " --checks {input.checks:q} --labels {input.labels:q} --predictions {input.stores:q}"
         " --params-json {params.cfg:q} --log {log:q}"

@@ -8,6 +8,7 @@ rule train:
         model="data/models/{exp}/model.safetensors",
         card="data/models/{exp}/model.json",
         resolved="data/models/{exp}/params.resolved.yaml",
+        events="data/models/{exp}/events.jsonl",
         history=report(
             "data/models/{exp}/history.csv",
             category="Training",
@@ -50,7 +51,7 @@ rule train:
     shell:
         "elektronn train {wildcards.exp} {params.volumes} --model {output.model:q}"
         " --history {output.history:q} --card {output.card:q} --curves {output.curves:q}"
-        " --resolved {output.resolved:q} --state {params.state:q}"
+        " --resolved {output.resolved:q} --events {output.events:q} --state {params.state:q}"
         " --params-json {params.cfg:q} --log {log:q}"
 
 
