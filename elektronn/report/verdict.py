@@ -30,10 +30,10 @@ def verdict(content: ReportContent) -> Verdict:
         'bad'
     """
     area = content.judged.get("roc_area")
-    bad = [_short(claim) for claim in content.claims if claim.state == "broken"]
+    bad = [_short(claim, "broken") for claim in content.claims if claim.state == "broken"]
     bad += [f"registration of {check.volume} failed" for check in content.checks if not check.ok]
     care = list(content.warnings)
-    care += [f"not checked: {_short(claim)}" for claim in content.claims if claim.state == "unchecked"]
+    care += [_short(claim, "not checked") for claim in content.claims if claim.state == "unchecked"]
     if not content.checks:
         care.append("the registration of image and labels was not checked")
     if area is None:
@@ -48,9 +48,9 @@ def verdict(content: ReportContent) -> Verdict:
     return Verdict(level, f"{WORDS[level]}: {_measured(content)}", tuple(dict.fromkeys([*bad, *care])))
 
 
-def _short(claim: Claim) -> str:
+def _short(claim: Claim, state: str) -> str:
     first, *others = claim.findings
-    return f"{claim.name}: {first}" + (f" (and {len(others)} more)" if others else "")
+    return f"{claim.name} – {state}: {first}" + (f" (and {len(others)} more)" if others else "")
 
 
 def _measured(content: ReportContent) -> str:

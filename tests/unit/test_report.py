@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import Namespace
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,11 +15,13 @@ from matplotlib.image import imread, imsave
 
 from elektronn.artefacts import digest
 from elektronn.axes import Size, whole
+from elektronn.cli.report import commands, look
 from elektronn.errors import DataError
 from elektronn.report import page as page_module
 from elektronn.report.charts import Line, chart, learning_curves
 from elektronn.report.content import Check, Panel, Picture, ReportContent, ReportInputs, ReportVolume
 from elektronn.report.gather import gather
+from elektronn.report.interventions import interventions_of
 from elektronn.report.making import TIME
 from elektronn.report.page import MOST_BYTES, build_page, report
 from elektronn.report.panels import BOUNDARY, FALSE_NEGATIVE, FALSE_POSITIVE, encoded, painted, panels_of
@@ -168,8 +171,14 @@ def safe(name: str) -> str:
     return re.sub(r"\W", "_", name)
 
 
-def test_page_of_a_whole_run_holds_everything_and_is_green(tmp_path: Path) -> None:
-    html = report(inputs(tmp_path), SETTINGS)
+@pytest.fixture(scope="module")
+def whole_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run that has everything."""
+    return report(inputs(tmp_path_factory.mktemp("run")), SETTINGS)
+
+
+def test_page_of_a_whole_run_holds_everything_and_is_green(whole_page: str) -> None:
+    html = whole_page
     assert '<div class="verdict good"' in html
     for text in ("ROC area 0.9500 on the test volumes", "f00d", "ab" * 32, "12\u202f345", "1×4×4", "4×48×32"):
         assert text in html
@@ -186,8 +195,8 @@ def test_page_of_a_whole_run_holds_everything_and_is_green(tmp_path: Path) -> No
     assert "Not on this page" not in html
 
 
-def test_page_loads_nothing_from_anywhere(tmp_path: Path) -> None:
-    html = report(inputs(tmp_path), SETTINGS)
+def test_page_loads_nothing_from_anywhere(whole_page: str) -> None:
+    html = whole_page
     for tag, attributes in tags(html):
         assert tag not in {"script", "link", "iframe", "object", "embed", "base"}
         assert (attributes.get("src") or "data:").startswith("data:")
@@ -223,21 +232,21 @@ def test_only_the_marked_block_knows_times(tmp_path: Path) -> None:
     assert len(without[0]) < len(one)
 
 
-def test_interventions_are_marked_in_the_curves_and_listed(tmp_path: Path) -> None:
-    html = report(inputs(tmp_path), SETTINGS)
+def test_interventions_are_marked_in_the_curves_and_listed(whole_page: str) -> None:
+    html = whole_page
     said = "1: step 2: setlr 0.5 &lt;b&gt;"
     assert html.count(f"<title>{said}</title>") == 2
     assert "<td class=number>2</td><td><code>setlr 0.5 &lt;b&gt;</code></td><td>terminal</td>" in html
 
 
-def test_every_place_says_how_to_go_there(tmp_path: Path) -> None:
-    html = report(inputs(tmp_path), SETTINGS)
+def test_every_place_says_how_to_go_there(whole_page: str) -> None:
+    html = whole_page
     assert "look --z 2 --y 28 --x 10" in html
     assert html.count("look --z") == 3
 
 
-def test_all_that_scrolls_or_opens_is_reached_by_keyboard(tmp_path: Path) -> None:
-    found = tags(report(inputs(tmp_path), SETTINGS))
+def test_all_that_scrolls_or_opens_is_reached_by_keyboard(whole_page: str) -> None:
+    found = tags(whole_page)
     scrolling = [a for tag, a in found if a.get("class") == "scroll" or tag == "pre"]
     assert scrolling
     assert all(a.get("tabindex") == "0" for a in scrolling)
@@ -480,3 +489,95 @@ def test_chart_is_equal_byte_for_byte_and_has_no_date() -> None:
 def test_size_of_the_image_is_in_the_table_of_volumes(tmp_path: Path) -> None:
     row = gather(inputs(tmp_path), SETTINGS).volumes[0]
     assert (row.size, row.voxel_nm) == (str(Size(4, 48, 32)), "not recorded")
+
+
+def test_figures_of_segments_stand_with_their_definitions(tmp_path: Path) -> None:
+    said = {
+        "background": "ignore",
+        "voi_split_bits": 0.25,
+        "adapted_rand_error": {"cremi": 0.125, "funlib": None},
+        "voxels": 9,
+        "definitions": {
+            "voi_split_bits": "H(a | b)",
+            "adapted_rand_error.cremi": "1 − x",
+            "adapted_rand_error.funlib": "y",
+        },
+    }
+    (tmp_path / "cells.json").write_text(json.dumps(said))
+    thinned = {"v_rand_thinned": 0.75, "definition": "thin < thick", "threshold": 0.5}
+    (tmp_path / "thin.json").write_text(json.dumps(thinned))
+    run = ReportInputs(segmentations=(tmp_path / "cells.json", tmp_path / "thin.json"))
+    html = report(run, SETTINGS)
+    for row in (
+        "<td>voi_split_bits</td><td class=number>0.2500</td><td>H(a | b)</td>",
+        "<td>adapted_rand_error.cremi</td><td class=number>0.1250</td><td>1 − x</td>",
+        "<td>adapted_rand_error.funlib</td><td>undefined</td><td>y</td>",
+        "<td>v_rand_thinned</td><td class=number>0.7500</td><td>thin &lt; thick</td>",
+        "Predicted id 0 counts as: ignore.",
+    ):
+        assert row in html
+    assert "How well cells are told apart" not in report(ReportInputs(), SETTINGS)
+    (tmp_path / "cells.json").write_text("{}")
+    assert gather(run, SETTINGS).segmentations[0].name == "thin"
+    (tmp_path / "cells.json").write_text('{"f1": 1}')
+    with pytest.raises(DataError, match="holds no figures of segments"):
+        report(run, SETTINGS)
+
+
+def test_warnings_of_the_journal_are_warnings_of_the_run(tmp_path: Path) -> None:
+    run = inputs(tmp_path)
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write('\n{"event": "warning", "text": "loss rose"}\n{"event": "warning", "text": "loss rose"}\n')
+    content = gather(run, SETTINGS)
+    assert content.warnings == ("loss rose",)
+    assert verdict(content).level == "care"
+
+
+def test_refused_commands_are_no_interventions_and_signals_have_words() -> None:
+    journal = [
+        {"event": "command", "number": 1, "step": 9, "who": "a", "text": "setlr x"},
+        {"event": "refused", "number": 1, "reason": "no number"},
+        {
+            "event": "command",
+            "number": 2,
+            "step": 7,
+            "who": "signal",
+            "text": "",
+            "command": {"do": "Stop", "reason": "SIGTERM"},
+        },
+        {"event": "command", "number": 3, "step": 3, "who": "a", "text": "q"},
+    ]
+    found = interventions_of(journal, ())
+    assert [(one.step, one.text) for one in found] == [(3, "q"), (7, "Stop reason SIGTERM")]
+
+
+def test_marks_that_nearly_coincide_stand_above_one_another() -> None:
+    marks = [(0.0, "a"), (1.0, "b"), (100.0, "c")]
+    drawn = chart("T", [Line("a", [0, 100], [0, 1])], ("x", "y"), marks=marks).data.decode()
+    heights = [re.search(rf'y="([\d.]+)"[^>]*>{number}</text>', drawn) for number in (1, 2, 3)]
+    first, second, third = (float(found[1]) for found in heights if found)
+    assert first == third > second
+
+
+def test_commands_name_the_project_of_the_workflow(tmp_path: Path) -> None:
+    given = Namespace(experiment="neuro", model=Path("m.safetensors"), metrics=Path("m.json"), params=None)
+    (tmp_path / "a b").mkdir()
+    assert commands(given, (), tmp_path / "a b") == ()
+    (tmp_path / "Snakefile").touch()
+    assert commands(given, (), tmp_path)[-1] == "snakemake --cores all train_neuro"
+    assert commands(given, (), tmp_path / "a b")[-1] == "snakemake --directory 'a b' --cores all train_neuro"
+    cube = ReportVolume("cube", "test", Address(Path("i.h5")), Address(Path("l.h5")), Address(Path("p.zarr")))
+    assert commands(given, (cube,), tmp_path)[-2:] == (
+        "elektronn predict i.h5 p.zarr --model m.safetensors --params params.yaml",
+        "elektronn evaluate --test cube p.zarr l.h5 --json m.json --params params.yaml",
+    )
+
+
+def test_a_place_is_opened_by_commands_that_there_are() -> None:
+    lines = look("neuro", "cube").format(z=1, y=2, x=3).splitlines()
+    assert [line.split("    #")[0] for line in lines] == [
+        "elektronn view neuro --volume cube",
+        "elektronn view neuro --volume cube --napari",
+        "elektronn view neuro --volume cube --section 1 --save section_1.png",
+    ]
+    assert "z 1, y 2, x 3" in lines[0]
