@@ -138,7 +138,7 @@ def times(content: ReportContent) -> Markup:
     ]
     lines += [f"mark {number}, step {one.step}: {one.time}" for number, one in _numbered(content) if one.time]
     if "seconds" in content.model:
-        lines.append(f"the training took {text(content.model['seconds'])} s")
+        lines.append(f"the training took {content.model['seconds']:.1f} s")
     body = bullets(lines) if lines else paragraph("No times were recorded.", "quiet")
     note = paragraph("The only part of this page that differs between two runs of the same.", "quiet")
     inner = section("times", "Times", note, body, group("charts", map(picture, content.timing)))
