@@ -45,7 +45,11 @@ def arguments(verb: argparse.ArgumentParser) -> None:
         ("segmentation", "figures (JSON) of `elektronn evaluate --segmentation` or `--thinned`"),
     ):
         verb.add_argument(f"--{name}", type=Path, nargs="*", default=[], metavar="FILE", help=text)
-    for name, text in (("labels", "boundary maps"), ("predictions", "predicted volumes with their manifests")):
+    for name, text in (
+        ("labels", "boundary maps"),
+        ("predictions", "predicted volumes with their manifests"),
+        ("segments", "segmentations"),
+    ):
         verb.add_argument(
             f"--{name}", type=volume, nargs="*", default=[], metavar="VOLUME", help=f"{text}, named as their volumes"
         )
@@ -94,6 +98,7 @@ def run(given: argparse.Namespace) -> None:
         checks=tuple(given.checks),
         manifests=tuple(manifests),
         segmentations=tuple(given.segmentation),
+        segments={a.path.stem: a for a in given.segments},
         volumes=volumes,
         settings=_said(given, params) if given.params or given.params_json else {},
         commands=commands(given, volumes, Path.cwd()),

@@ -68,6 +68,7 @@ class ReportInputs:
             (a list) and picture (the path of a PNG, relative to the JSON file).
         manifests: manifests of the predicted volumes (JSON) with store and certificate.
         segmentations: figures of segments (JSON), as ``elektronn evaluate --segmentation`` or ``--thinned`` writes them.
+        segments: segmentations, by the name of the volume.
         volumes: the volumes of the run.
         settings: the resolved settings as they are now: ``experiments.NAME``, ``predict``, ``evaluate``, …; empty where
             nobody gave any.
@@ -89,6 +90,7 @@ class ReportInputs:
     checks: tuple[Path, ...] = ()
     manifests: tuple[Path, ...] = ()
     segmentations: tuple[Path, ...] = ()
+    segments: Mapping[str, Address] = field(default_factory=dict)
     volumes: tuple[ReportVolume, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
@@ -204,9 +206,9 @@ class Panel:
 
     Attributes:
         volume: its name.
-        rank: ``best``, ``median`` or ``worst``.
+        rank: ``best``, ``median`` or ``worst``, or what else it is.
         where: the place in words, zyx.
-        error: part of the labelled voxels that is called wrongly.
+        error: part of the labelled voxels that is wrong.
         pictures: the four pictures, fewer where one is not to be had.
         middle: voxel of the image in the middle of the place; ``None`` where the prediction does not say where it lies.
         look: shell lines that open the place in a viewer.
@@ -247,6 +249,7 @@ class ReportContent:
         checks: registration checks.
         certificates: of the predictions.
         segmentations: figures of segments.
+        cells: sections of segmentations.
         claims: what was checked about the run as a whole.
         neighbours: volumes of different roles in one file.
         volumes: rows of the table of volumes.
@@ -272,6 +275,7 @@ class ReportContent:
     checks: tuple[Check, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     segmentations: tuple[Segmentation, ...] = ()
+    cells: tuple[Panel, ...] = ()
     claims: tuple[Claim, ...] = ()
     neighbours: tuple[Neighbours, ...] = ()
     volumes: tuple[VolumeRow, ...] = ()

@@ -157,9 +157,10 @@ def exactness(content: ReportContent) -> Markup:
     )
 
 
-def segments(found: tuple[Segmentation, ...]) -> Markup:
-    """Figures of segments with the definition of each; nothing where there are none."""
-    return section("segments", "How well cells are told apart", *map(_segmentation, found)) if found else Markup("")
+def segments(content: ReportContent) -> Markup:
+    """Figures of segments with the definition of each, and a section of them; nothing where there are none."""
+    parts = [*map(_panel, content.cells), *map(_segmentation, content.segmentations)]
+    return section("segments", "How well cells are told apart", *parts) if parts else Markup("")
 
 
 def _segmentation(found: Segmentation) -> Markup:

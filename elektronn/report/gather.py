@@ -9,6 +9,7 @@ from typing import Any
 from elektronn.artefacts import digest
 from elektronn.errors import DataError, ElektronnError
 from elektronn.report.audit import Evidence, judge_certificates, judge_making, judge_settings, judge_threshold
+from elektronn.report.cells import cells_of
 from elektronn.report.charts import TIMING, learning_curves, rate_curves
 from elektronn.report.content import (
     Certificate,
@@ -71,6 +72,7 @@ def gather(inputs: ReportInputs, settings: ReportSettings) -> ReportContent:
         checks=tuple(check for path in inputs.checks for check in _check(path, files)),
         certificates=certificates,
         segmentations=tuple(found for path in inputs.segmentations for found in _segmentation(path, files)),
+        cells=_cells(inputs, settings, files.missing),
         claims=claims,
         neighbours=neighbours,
         volumes=tuple(map(_volume_row, inputs.volumes)),
@@ -152,6 +154,20 @@ def _segmentation(path: Path, files: Files) -> list[Segmentation]:
     if not figures:
         raise DataError(f"{path}: holds no figures of segments; make it with `elektronn evaluate --segmentation`")
     return [Segmentation(path.stem, figures, words, str(said.get("background", "")))]
+
+
+def _cells(inputs: ReportInputs, settings: ReportSettings, missing: list[str]) -> tuple[Panel, ...]:
+    """A section of each segmentation whose volume is known."""
+    volumes, found = {volume.name: volume for volume in inputs.volumes}, []
+    for name, address in inputs.segments.items():
+        try:
+            if name not in volumes:
+                raise DataError(f"no volume '{name}' was given")
+            panel = cells_of(volumes[name], address, settings.panel_vox)
+            found.append(panel.looked_at(inputs.looks.get(name, "")))
+        except ElektronnError as error:
+            missing.append(f"no picture of the segments {address}: {error}")
+    return tuple(found)
 
 
 def _volume_row(volume: ReportVolume) -> VolumeRow:

@@ -32,7 +32,7 @@ def report(inputs: ReportInputs, settings: ReportSettings) -> str:
 
 
 def _smaller(content: ReportContent) -> ReportContent | None:
-    """The content without its largest check picture, then without its last panel."""
+    """The content without its largest check picture, then without its last panel, then without a section of cells."""
     sizes = [len(check.picture.data) if check.picture else 0 for check in content.checks]
     if max(sizes, default=0) > 0:
         place = sizes.index(max(sizes))
@@ -43,6 +43,9 @@ def _smaller(content: ReportContent) -> ReportContent | None:
         last = content.panels[-1]
         note = f"the {last.rank} place of {last.volume}: the page would be larger than 5 MB"
         return replace(content, panels=content.panels[:-1], missing=(*content.missing, note))
+    if content.cells:
+        note = f"the cells of {content.cells[-1].volume}: the page would be larger than 5 MB"
+        return replace(content, cells=content.cells[:-1], missing=(*content.missing, note))
     return None
 
 
@@ -58,7 +61,7 @@ def build_page(content: ReportContent) -> str:
         findings.warnings(content),
         findings.quality(content),
         findings.places(content.panels),
-        findings.segments(content.segmentations),
+        findings.segments(content),
         findings.registration(content),
         findings.exactness(content),
         making.data(content),
