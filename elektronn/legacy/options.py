@@ -165,8 +165,8 @@ _ROWS: tuple[Option, ...] = (
     Option("border_mode", "crop", _NAME, "`sampling.border`"),
     Option("upright_x", False, _FLAG, "`sampling.augment`: flip"),
     Option("downsample_xy", False, _FLAG_OR_COUNT, "`sampling.downsample`"),
-    Option("preview_data_path", None, _NAME_OR_NONE, "none: previews show validation data"),
-    Option("preview_kwargs", {"export_class": 1, "max_z_pred": 5}, _TABLE_OR_NONE, "none: previews show class 1"),
+    Option("preview_data_path", None, _NAME_OR_NONE, "`training.preview_volumes`; none: validation data"),
+    Option("preview_kwargs", {"export_class": 1, "max_z_pred": 5}, _TABLE_OR_NONE, "`training.preview_classes`, `training.preview_planes`"),
     # data of any kind
     Option("mode", "img-img", _NAME, "none: follows from network and data", "always"),
     Option("n_lab", None, Kind("a whole number of 1 or more, or None", _either(_positive, _none)), "`network.classes`",

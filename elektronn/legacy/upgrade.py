@@ -66,7 +66,7 @@ def upgrade(old: OldConfig, look: Looks) -> Upgraded:
         notes.say(f"experiments.{name}", f"save_name '{said['save_name']}': names are small letters, digits and _")
     data = data_of(said, look, notes.say)
     experiment: Section = {"network": _network(said, data.classes, notes), "sampling": data.sampling}
-    experiment["training"] = _training(said, notes)
+    experiment["training"] = _training(said, look, notes)
     if data.source:
         experiment["data"] = data.source
     params: Section = {"volumes": data.volumes, "boundaries": {"source": "classes"}} if data.volumes else {}
@@ -165,7 +165,7 @@ def _one_or_list(values: Sequence[Any]) -> Any:
     return values[0] if values and all(value == values[0] for value in values) else list(values)
 
 
-def _training(said: Mapping[str, Any], notes: _Notes) -> Section:
+def _training(said: Mapping[str, Any], look: Looks, notes: _Notes) -> Section:
     section: Section = {
         "steps": int(said["n_steps"]),
         "optimiser": _optimiser(said, notes),
@@ -179,6 +179,7 @@ def _training(said: Mapping[str, Any], notes: _Notes) -> Section:
     section["preview_every"] = 0
     if said["plot_on"] and said["mode"] == "img-img":
         section["preview_h"] = [float(said["initial_prev_h"]), max(float(said["prev_save_h"]), 1e-3)]
+        section |= _previews(said, look, notes)
     if said["param_save_h"]:
         section["snapshot_h"] = float(said["param_save_h"])
     device = said["device"]
@@ -186,6 +187,26 @@ def _training(said: Mapping[str, Any], notes: _Notes) -> Section:
         section["device"] = f"cuda:{int(device)}"
     notes.say("training.seed", "weights and draws follow from a seed; ELEKTRONN 1 took the time of day")
     return section
+
+
+def _previews(said: Mapping[str, Any], look: Looks, notes: _Notes) -> Section:
+    """Volumes of their own for the previews; without any, those of the validation data are shown."""
+    if said["preview_data_path"] is None:
+        return {}
+    given = said["preview_kwargs"] or {}
+    classes = given.get("export_class", 1)
+    if classes in ("malis", "affinity"):
+        notes.say(
+            "training.preview_classes", f"export_class '{classes}': one grey picture per class, not one in colours"
+        )
+        classes = "all"
+    if isinstance(classes, int):
+        classes = [classes]
+    return {
+        "preview_volumes": [f"{look.path(said['preview_data_path'])}@xyz"],
+        "preview_planes": int(given.get("max_z_pred", 5)),
+        "preview_classes": classes if isinstance(classes, str) else [int(index) for index in classes],
+    }
 
 
 def _history(said: Mapping[str, Any], notes: _Notes) -> int:
@@ -258,8 +279,6 @@ def _loss(said: Mapping[str, Any]) -> Section:
 
 
 GONE: Mapping[str, str] = {
-    "preview_data_path": "previews show a section of the validation data",
-    "preview_kwargs": "previews show class 1",
     "SSGD_params": "was never read",
 }
 """Options without a place of their own: what happens instead."""
