@@ -17,6 +17,7 @@ VERBS = {
     "check": "check that labels fit their image: sizes, classes and content",
     "view": "look at the volumes of a run, or at what a training learns from",
     "train": "train a network, or resume an interrupted training",
+    "curves": "draw the learning curves of a finished or running training",
     "attach": "talk to a running training from another shell",
     "predict": "predict a volume densely, store to store",
     "segment": "divide a boundary probability into segments",

@@ -344,9 +344,28 @@ class _Listener:
 
 
 def _row(values: dict[str, float]) -> str:
+    """The status line: a row of the history for people."""
     parts = [f"step {int(values['step'])}"]
-    names = {"loss": "loss", "train_error": "train error", "valid_error": "valid error", "rate": "rate"}
+    names = {"loss": "loss", "train_error": "train error", "valid_error": "valid error"}
     parts += [f"{text} {values[key]:.4g}" for key, text in names.items() if key in values]
+    if "label_mean" in values:
+        parts.append(f"labels {values['label_mean']:.4g}")
+    if "diff" in values:
+        parts.append(f"diff {values['diff']:+.2e}")
+    if "rate" in values:
+        parts.append(f"rate {values['rate']:.4g}")
     if "steps_per_s" in values:
         parts.append(f"{values['steps_per_s']:.1f} it/s, data wait {values['data_wait']:.1%}")
-    return "  ".join(parts)
+    return "  ".join([*parts, _duration(values["seconds"])])
+
+
+def _duration(seconds: float) -> str:
+    """Seconds for people.
+
+    Example:
+        >>> [_duration(seconds) for seconds in (25, 600, 5400)]
+        ['25 s', '10.0 min', '1.5 h']
+    """
+    if seconds > 4000:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds > 300 else f"{seconds:.0f} s"

@@ -23,7 +23,7 @@ class Slab:
     """As much of a volume as some planes of a dense prediction need.
 
     Attributes:
-        name: of the volume.
+        name: of the volume: its key, or that of its file; both where several would have the same.
         image: ``(c, z, y, x)``, values 0 to 1.
         z: section of the volume that the first predicted plane is.
     """
@@ -48,18 +48,25 @@ def slabs_of(volumes: Sequence[str], reach: Geometry, channels: int, planes: int
         ConfigError: a volume has other channels.
     """
     addresses = [one for said in volumes for one in _inside(parse_address(said))]
-    return tuple(_slab(address, reach, channels, planes) for address in addresses)
+    names = [Path(address.key or address.path.stem).name for address in addresses]
+    slabs = [_slab(address, name, reach, channels, planes) for address, name in zip(addresses, names)]
+    return tuple(
+        replace(slab, name=f"{address.path.stem}_{slab.name}") if names.count(slab.name) > 1 else slab
+        for slab, address in zip(slabs, addresses)
+    )
 
 
 def _inside(address: Address) -> list[Address]:
     if address.key or address.format != "hdf5" or not address.path.is_file():
         return [address]
     with h5py.File(address.path) as file:
-        keys = [key for key in sorted(file) if isinstance(file[key], h5py.Dataset) and file[key].ndim in (3, 4)]
-    return [replace(address, key=key) for key in keys] or [address]
+        found = {key: file[key].ndim for key in sorted(file) if isinstance(file[key], h5py.Dataset)}
+    # the axes that were given are those of space
+    axes = {3: address.axes, 4: f"c{address.axes}" if len(address.axes) == 3 else address.axes}
+    return [replace(address, key=key, axes=axes[n]) for key, n in found.items() if n in axes] or [address]
 
 
-def _slab(address: Address, reach: Geometry, channels: int, planes: int) -> Slab:
+def _slab(address: Address, name: str, reach: Geometry, channels: int, planes: int) -> Slab:
     with open_volume(address) as volume:
         size, field = volume.size, reach.field
         if any(n < f for n, f in zip(size, field)):
@@ -74,5 +81,4 @@ def _slab(address: Address, reach: Geometry, channels: int, planes: int) -> Slab
         part = volume.read(Box(Size(first, 0, 0), Size(first + field.z - 1 + count, *size[1:])), "czyx")
     image, scale = normalised(str(address), part)
     assert isinstance(image, np.ndarray)
-    name = Path(address.key).name if address.key else address.path.stem
     return Slab(name, image.astype(np.float32) * np.float32(scale), first + reach.offset.z)

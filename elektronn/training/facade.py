@@ -32,6 +32,7 @@ class Running(Protocol):
     seconds: float
     row_seconds: float
     wait: float
+    last_mean: float | None
     counts: dict[str, int]
     batch: Any
     ended: bool
@@ -62,6 +63,10 @@ class Running(Protocol):
 
     def supply_of(self, step: int) -> Any:
         """The supply with the numbers of the augmentations at a step."""
+        ...
+
+    def label_mean(self) -> float | None:
+        """Mean label of the last batch."""
         ...
 
     def record(self) -> None:

@@ -58,7 +58,7 @@ def slabs_for(training: TrainingSettings, document: Document) -> tuple[Slab, ...
     """
     if not training.preview_volumes:
         return ()
-    if (last := max(classes_of(training, document))) >= document.classes:
+    if (last := max(classes_of(training, document), default=0)) >= document.classes:
         raise ConfigError(
             f"training.preview_classes: {last} is none of the {document.classes} classes, which count from 0"
         )

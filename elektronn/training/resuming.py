@@ -20,6 +20,7 @@ def state_of(trainer: Running) -> State:
         "row_seconds": trainer.row_seconds,
         "wait": trainer.wait,
         "counts": trainer.counts,
+        "label_mean": trainer.label_mean(),
         "loss_sum": float(trainer.loss_sum),
         "steering": trainer.steering.facts(),
         "orders": trainer.orders.facts(trainer),
@@ -40,6 +41,7 @@ def resume(trainer: Running) -> Path | None:
     trainer.steering.restore(facts["steering"], state.tensors)
     trainer.step, trainer.history, trainer.warnings = facts["step"], list(facts["history"]), list(facts["warnings"])
     trainer.seconds, trainer.row_seconds, trainer.wait = facts["seconds"], facts["row_seconds"], facts["wait"]
+    trainer.last_mean = facts["label_mean"]
     trainer.counts = dict(facts["counts"])
     trainer.loss_sum.fill_(facts["loss_sum"])
     trainer.orders.restore(facts["orders"], trainer)

@@ -19,6 +19,7 @@ from elektronn.sampling.prefetch import Prefetch
 from elektronn.sampling.user_data import UserBatches
 from elektronn.training.checkpoint import Backups, keep_diverged
 from elektronn.training.control import Listener, Mailbox, Noted, Row, Saved, Started, Stepped, Warned
+from elektronn.training.history import mean_label
 from elektronn.training.keeping import Keeper
 from elektronn.training.losses import Criterion, Extras
 from elektronn.training.orders import Orders
@@ -62,6 +63,7 @@ class Trainer:
         self.ended = False
         self.is_sound = True
         self.batch: Batch | None = None
+        self.last_mean: float | None = None
         self.history: list[dict[str, float]] = []
         self.warnings: list[str] = []
         self.seconds = 0.0
@@ -291,6 +293,10 @@ class Trainer:
             row["warp_shrunk"] = self.counts["shrunk"] / examples
         for source in self.task.watch:
             row[f"{source}_loss"], row[f"{source}_error"] = self.measure(source)
+        if self.history:
+            row["diff"] = row["train_loss"] - self.history[-1]["train_loss"]
+        if (mean := self.label_mean()) is not None:
+            row["label_mean"] = mean
         if (rate := self._rate()) is not None:
             row["rate"] = rate
         self.history.append(row)
@@ -299,6 +305,12 @@ class Trainer:
         self.counts = dict.fromkeys(self.counts, 0)
         self.wait, self.row_seconds = 0.0, self.seconds
         self.listen(Row(row))
+
+    def label_mean(self) -> float | None:
+        """Mean label of the last batch; None before the first, and where nothing is labelled."""
+        if self.batch is not None:
+            self.last_mean = mean_label(torch.as_tensor(self.batch.labels))
+        return self.last_mean
 
     def _judge(self) -> None:
         """Say after the first steps whether the training looks healthy."""
