@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from elektronn.artefacts import prepare, write_text
 from elektronn.cli.options import params_of, settings_arguments
 from elektronn.cli.progress import Display
+from elektronn.cli.sketcher import Sketcher
 from elektronn.errors import ConfigError, GeometryError, at
 from elektronn.volumes.address import Address
 
@@ -177,8 +179,14 @@ def carry_out(
     is_open = talk.console == "on" or (talk.console == "auto" and is_person_here())
     terminal = Terminal(display.line, outputs.state, display.pause, display.resume) if is_open else None
     desk = Desk(person=terminal)
+    sketcher = Sketcher(outputs.state)
     listener = _Listener(display, outputs.state, experiment.training.steps, status, fitted)
-    with _signals(desk, terminal), display.bar(), Server(desk, outputs.state, display.warn) as server:
+    with (
+        _signals(desk, terminal),
+        display.bar(),
+        Server(desk, outputs.state, display.warn) as server,
+        closing(sketcher),
+    ):
         train(
             rows["train"],
             rows["valid"],
@@ -190,7 +198,7 @@ def carry_out(
             start=start,
             ready=ready,
             mailbox=desk,
-            listen=both(listener, server.tell),
+            listen=both(both(listener, server.tell), sketcher.hear),
             replay=talk.replay,
             allow_python=talk.allow_python,
             reset=talk.reset,

@@ -6,6 +6,7 @@ import getpass
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,10 +76,16 @@ def session(folder: Path) -> PromptSession[str]:
     from prompt_toolkit.history import FileHistory, InMemoryHistory
     from prompt_toolkit.output import create_output
 
+    class Lines(FileHistory):
+        def store_string(self, string: str) -> None:
+            # a full disk must not end a conversation, and with it the training
+            with suppress(OSError):
+                super().store_string(string)
+
     writable = os.access(folder, os.W_OK)
     return PromptSession(
         f"{user()}@ELEKTRONN: ",
-        history=FileHistory(folder / HISTORY) if writable else InMemoryHistory(),
+        history=Lines(folder / HISTORY) if writable else InMemoryHistory(),
         auto_suggest=AutoSuggestFromHistory(),
         completer=completer(folder),
         complete_while_typing=False,

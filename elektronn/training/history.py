@@ -7,8 +7,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from elektronn.training.journal import read_rows
 
 COLUMNS = (
@@ -22,26 +20,13 @@ COLUMNS = (
     "diff",  # change of train_loss since the last row
     "label_mean",  # mean label of the last batch, unlabelled outputs left out; of two classes, the share of class 1
     "rate",  # learning rate
+    "momentum",  # where the optimiser has one
     "steps_per_s",  # since the last row
     "data_wait",  # share of the time spent waiting for batches
     "warped",  # share of examples that were warped as drawn
     "warp_misfits",  # share of examples whose warp did not fit the cube and that were cut plain
     "warp_shrunk",  # share of examples whose warp was reduced until it fitted
 )
-
-
-def mean_label(labels: Tensor) -> float | None:
-    """Mean of the labels that are known: classes of 0 and more, values that are numbers; None if there are none.
-
-    Args:
-        labels: of a batch, of any shape.
-
-    Example:
-        >>> mean_label(torch.tensor([-1, 0, 1, 1]))
-        0.6666666666666666
-    """
-    known = labels[labels == labels] if labels.is_floating_point() else labels[labels >= 0]
-    return float(known.double().mean()) if known.numel() else None
 
 
 def as_csv(rows: Sequence[dict[str, float]]) -> str:

@@ -61,3 +61,17 @@ def _table(rows: Iterable[tuple[str, Tensor]]) -> str:
 def _row(name: str, values: Tensor) -> tuple[str, ...]:
     numbers = (values.mean(), values.std(unbiased=False), values.abs().median())
     return (name, "×".join(map(str, values.shape)) or "1", *(f"{float(number):.1e}" for number in numbers))
+
+
+def mean_label(labels: Tensor) -> float | None:
+    """Mean of the labels that are known: classes of 0 and more, values that are numbers; None if there are none.
+
+    Args:
+        labels: of a batch, of any shape.
+
+    Example:
+        >>> mean_label(torch.tensor([-1, 0, 1, 1]))
+        0.6666666666666666
+    """
+    known = labels[labels == labels] if labels.is_floating_point() else labels[labels >= 0]
+    return float(known.double().mean()) if known.numel() else None

@@ -19,13 +19,13 @@ from elektronn.sampling.prefetch import Prefetch
 from elektronn.sampling.user_data import UserBatches
 from elektronn.training.checkpoint import Backups, keep_diverged
 from elektronn.training.control import Listener, Mailbox, Noted, Row, Saved, Started, Stepped, Warned
-from elektronn.training.history import mean_label
 from elektronn.training.keeping import Keeper
 from elektronn.training.losses import Criterion, Extras
 from elektronn.training.orders import Orders
 from elektronn.training.previews import classes_of, planes_of, preview_of, show, show_examples
 from elektronn.training.resuming import resume, state_of
 from elektronn.training.settings import TrainingSettings
+from elektronn.training.statistics import mean_label
 from elektronn.training.steering import Steering
 from elektronn.training.task import Task
 from elektronn.training.verdict import LOOKS, due_at, early_verdict, monitor_labels
@@ -297,8 +297,8 @@ class Trainer:
             row["diff"] = row["train_loss"] - self.history[-1]["train_loss"]
         if (mean := self.label_mean()) is not None:
             row["label_mean"] = mean
-        if (rate := self._rate()) is not None:
-            row["rate"] = rate
+        numbers = self.steering.plan.values_at(self.step)
+        row |= {name: value for name in ("rate", "momentum") if isinstance(value := numbers.get(name), float)}
         self.history.append(row)
         self.keeper.look(self.network, self.step, row)
         self.loss_sum.zero_()

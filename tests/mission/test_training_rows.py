@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+import signal
 import struct
-from contextlib import chdir
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,11 @@ def test_M120_fifty_steps_give_fifty_rows_and_max_runtime_ends_after_the_step_in
 
 
 def test_M121_history_freq(cubes: Path, tmp_path: Path) -> None:
-    rows = history(train(cubes, tmp_path, training__steps=101, training__history_every=20))
+    sgd = {"training__optimiser": {"kind": "sgd", "momentum": 0.8}}
+    rows = history(train(cubes, tmp_path, training__steps=101, training__history_every=20, **sgd))
     # the end has a row in any case
     assert [int(row["step"]) for row in rows] == [0, 20, 40, 60, 80, 100, 101]
+    assert {row["momentum"] for row in rows} == {"0.8"}
 
 
 @pytest.mark.parametrize(("wanted", "used"), [(10, 12), (8, 8), (1, 4)])
@@ -144,6 +147,7 @@ def test_M123_status_line_fields(cubes: Path, tmp_path: Path, capfd: pytest.Capt
     train(cubes, tmp_path, training__steps=20)
     assert re.search(STATUS, capfd.readouterr().err)
     first, last, _ = history(tmp_path)
+    assert {last["momentum"], first["momentum"]} == {""}, "Adam has none"
     assert float(last["diff"]) == float(last["train_loss"]) - float(first["train_loss"])
     assert 0.05 < float(last["label_mean"]) < 0.6
 
@@ -161,6 +165,28 @@ def test_M124_plots(plain: Path, tmp_path: Path) -> None:
     for picture in (*tmp_path.iterdir(), plain / "curves.png"):
         assert picture.stat().st_size > 10_000
         assert min(size_of(picture)) >= 450
+
+
+def test_M124_plots_are_drawn_by_another_process_while_the_training_runs(plain: Path, tmp_path: Path) -> None:
+    from elektronn.cli.sketcher import Sketcher
+    from elektronn.training.control import Noted, Row
+
+    (tmp_path / "state").mkdir()
+    shutil.copy(plain / "state" / "events.jsonl", tmp_path / "state")
+    with closing(Sketcher(tmp_path / "state", first_s=0, every_s=1000)) as sketcher:
+        sketcher.hear(Noted("no row"))
+        assert sketcher._process is None
+        sketcher.hear(Row({"step": 10}))
+        process = sketcher._process
+        assert process is not None
+        sketcher.hear(Row({"step": 20}))
+        assert sketcher._process is process, "not before its time"
+        assert process.wait(timeout=100) == 0
+    assert (tmp_path / "state" / "curves" / "loss.png").stat().st_size > 10_000
+    with closing(Sketcher(tmp_path / "state", first_s=0)) as sketcher:
+        sketcher.hear(Row({"step": 10}))
+    assert sketcher._process is not None
+    assert sketcher._process.returncode == -signal.SIGKILL
 
 
 def test_M125_parameters_by_the_hour_the_last_and_the_best(cubes: Path, tmp_path: Path, clock: None) -> None:

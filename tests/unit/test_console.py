@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,3 +230,31 @@ def test_letters_of_others_wait_for_the_person() -> None:
     desk.open()
     desk.post(say.SetHistory(3), "else")
     assert [letter.who for letter in desk.drain(0)] == ["else"]
+
+
+def test_lines_are_kept_for_the_next_time_and_a_full_disk_does_not_end_the_conversation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prompt_toolkit.application import create_app_session
+    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.input import create_pipe_input
+    from prompt_toolkit.output import DummyOutput
+
+    from elektronn.console import prompt
+
+    def asked(keys: str) -> list[str]:
+        with create_pipe_input() as typed, create_app_session(input=typed, output=DummyOutput()):
+            asking = prompt.session(tmp_path)
+            asking.app.output = DummyOutput()
+            typed.send_text(keys)
+            return [asking.prompt(handle_sigint=False) for _ in range(keys.count("\r"))]
+
+    assert asked("setlr 0.1\rq\r") == ["setlr 0.1", "q"]
+    # the arrow up, twice
+    assert asked("\x1b[A\x1b[A\r") == ["setlr 0.1"]
+
+    def full(self: FileHistory, string: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FileHistory, "store_string", full)
+    assert asked("status\r") == ["status"]

@@ -81,6 +81,8 @@ def test_commands_survive_json() -> None:
         say.Execute("x = 5"),
         say.Abort(),
         say.RecordNow(),
+        say.Reset(("optimiser", "schedule")),
+        say.TakeOver(Path("/a/b"), "abc"),
     ):
         assert from_data(json.loads(json.dumps(as_data(command))), Path("/a")) == command
 
