@@ -297,6 +297,9 @@ class TrainingSettings(Settings):
     """Hours of training between models that are kept for good, in ``snapshots`` of the state directory."""
     keep_best: bool = True
     """Keep the model with the lowest validation error so far, ``best.safetensors`` in the state directory."""
+    tensorboard: bool = False
+    """Write the history as curves for TensorBoard too, into ``tensorboard`` of the state directory; needs the extra
+    ``elektronn[tensorboard]``."""
     backup_s: Rate = 60.0
     """Seconds between backups."""
     on_full_disk: Literal["continue", "stop"] = "continue"

@@ -23,6 +23,7 @@ from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.cubes import Labelled
 from elektronn.sampling.data import DataSettings
 from elektronn.settings import plain
+from elektronn.training.board import board, require_board
 from elektronn.training.checkpoint import Backups, locked
 from elektronn.training.control import Fitted, Listener, Mailbox, Noted, Warned, both
 from elektronn.training.history import as_csv
@@ -61,6 +62,7 @@ WITHOUT_EFFECT = {
     "snapshot_h",
     "keep_best",
     "on_full_disk",
+    "tensorboard",
 }
 """Settings that do not change the weights; they may differ between a run and its resume."""
 
@@ -133,6 +135,8 @@ def train(
         ConfigError: the model file holds another run, which is never overwritten.
         BusyError: another trainer works in the same state directory.
     """
+    if training.tensorboard:
+        require_board()
     if data is None:
         world = of_volumes(train, valid, network, sampling, training)
     else:
@@ -143,7 +147,7 @@ def train(
     ready(made_from)
     prepare(outputs.model, outputs.history, outputs.card)
     _refuse_other_run(outputs.model, made_from)
-    with locked(outputs.state):
+    with locked(outputs.state), board(outputs.state, training.tensorboard, listen) as draw:
         backups = Backups(outputs.state)
         built = build(world.document, training.seed, network.initialisation)
         if start is not None:
@@ -153,7 +157,8 @@ def train(
         journal = Journal(outputs.state / FILE, made_from, _loss_of_events(training, listen))
         orders = Orders(journal, _repeated(replay, made_from, listen), allow_python=allow_python)
         mailbox = mailbox or Mailbox()
-        trainer = Trainer(task, training, sampling, backups, mailbox, both(journal.hear, listen), orders)
+        hear = both(both(journal.hear, draw), listen)
+        trainer = Trainer(task, training, sampling, backups, mailbox, hear, orders)
         # only now that nothing stands in the way of the new run
         _set_aside(backups, made_from)
         for command in reset_commands(reset, backups, made_from, outputs.model):
