@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -113,9 +114,10 @@ def run(given: argparse.Namespace) -> None:
     place = f"{given.params or 'settings'}: experiments.{given.experiment}"
     display = Display(f"train {given.experiment}", given.log)
     with at(place, only=GeometryError):
-        carry_out(experiment, rows, outputs, display, start=start, talk=Talk.of(given))
-    finish(outputs, display, params, given.experiment, resolved, curves)
-    _copy_journal(state, events)
+        leads = carry_out(experiment, rows, outputs, display, start=start, talk=Talk.of(given))
+    if leads:
+        finish(outputs, display, params, given.experiment, resolved, curves)
+        _copy_journal(state, events)
 
 
 def _copy_journal(state: Path, events: Path) -> None:
@@ -160,8 +162,10 @@ def carry_out(
     fitted: Callable[[Document], None] = lambda document: None,
     status: bool = True,
     talk: Talk = Talk(),
-) -> None:
+) -> bool:
     """Train with a progress bar. SIGTERM and SIGUSR1 save and stop, and so does SIGINT where no console opens.
+
+    Of several processes that ``torchrun`` started only the first has a bar, a console and outputs.
 
     Args:
         experiment, rows, outputs, start, ready: see :func:`elektronn.training.stage.train`.
@@ -169,25 +173,20 @@ def carry_out(
         fitted: is told of the network before anything is written.
         status: whether rows of the history are printed.
         talk: with people.
+
+    Returns:
+        Whether this process is the one that made the outputs.
     """
     from elektronn.console.desk import Desk
     from elektronn.console.prompt import Terminal, is_person_here
     from elektronn.console.server import Server
     from elektronn.training.control import both
+    from elektronn.training.group import joined
     from elektronn.training.stage import train
 
-    is_open = talk.console == "on" or (talk.console == "auto" and is_person_here())
-    terminal = Terminal(display.line, outputs.state, display.pause, display.resume) if is_open else None
-    desk = Desk(person=terminal)
-    sketcher = Sketcher(outputs.state)
-    listener = _Listener(display, outputs.state, experiment.training.steps, status, fitted)
-    with (
-        _signals(desk, terminal),
-        display.bar(),
-        Server(desk, outputs.state, display.warn) as server,
-        closing(sketcher),
-    ):
-        train(
+    with joined() as group:
+        learn = partial(
+            train,
             rows["train"],
             rows["valid"],
             experiment.network,
@@ -196,13 +195,29 @@ def carry_out(
             outputs,
             data=experiment.data,
             start=start,
-            ready=ready,
-            mailbox=desk,
-            listen=both(both(listener, server.tell), sketcher.hear),
             replay=talk.replay,
             allow_python=talk.allow_python,
             reset=talk.reset,
+            group=group,
         )
+        if not group.leads:
+            desk = Desk(person=None)
+            with _signals(desk, None):
+                learn(mailbox=desk)
+            return False
+        is_open = talk.console == "on" or (talk.console == "auto" and is_person_here())
+        terminal = Terminal(display.line, outputs.state, display.pause, display.resume) if is_open else None
+        desk = Desk(person=terminal)
+        sketcher = Sketcher(outputs.state)
+        listener = _Listener(display, outputs.state, experiment.training.steps, status, fitted)
+        with (
+            _signals(desk, terminal),
+            display.bar(),
+            Server(desk, outputs.state, display.warn) as server,
+            closing(sketcher),
+        ):
+            learn(ready=ready, mailbox=desk, listen=both(both(listener, server.tell), sketcher.hear))
+        return True
 
 
 def finish(outputs: Outputs, display: Display, params: Params, name: str, resolved: Path, curves: Path | None) -> None:

@@ -139,6 +139,7 @@ class Sampler:
         settings: augmentation chain and batch size.
         seed: of all draws.
         augmented: False cuts plain patches (monitoring, validation).
+        examples: those of a batch that are made; all.
 
     Raises:
         GeometryError: a cube is too small for one patch with its labels; says which and the sizes.
@@ -152,6 +153,7 @@ class Sampler:
     seed: int
     purpose: str = "train"
     augmented: bool = True
+    examples: range | None = None
     shares: NDArray[np.float64] = field(init=False, repr=False)
     chain: Chain = field(init=False, repr=False)
 
@@ -187,12 +189,14 @@ class Sampler:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step; the same whoever asks, whenever, in whichever thread."""
-        count = self.settings.batch_size
+        examples = self.examples or range(self.settings.batch_size)
+        count = len(examples)
         image = np.empty((count, len(self.cubes[0].image), *self.patch), np.float32)
         labels = np.empty((count, *self.label_shape), self.label_type)
         weights = np.empty(labels.shape, np.float32) if any(c.weights is not None for c in self.cubes) else None
         drawn = [
-            self._example(step, i, image[i], labels[i], None if weights is None else weights[i]) for i in range(count)
+            self._example(step, number, image[i], labels[i], None if weights is None else weights[i])
+            for i, number in enumerate(examples)
         ]
         return Batch.of(image, labels, weights, drawn)
 

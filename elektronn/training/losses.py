@@ -54,12 +54,8 @@ def nll(
         return total / (labels >= 0).sum().clamp(min=1)
     probability = torch.softmax(scores.float(), 1)
     if propagate is not None:
-        best, winner = probability.detach().max(1)
-        labels = torch.where((labels < 0) & (best > propagate), winner, labels)
-    classes = torch.arange(scores.shape[1], device=scores.device)
-    chosen = labels[:, None] == classes[:, None, None, None]
-    if labelled is not None:
-        chosen = chosen & (labelled > 0)[..., None, None, None]
+        labels = _propagated(probability, labels, propagate)
+    chosen = _chosen(labels, scores.shape[1], labelled)
     weight = torch.ones((), device=scores.device)
     if class_weights is not None:
         weight = class_weights.to(probability)[:, None, None, None]
@@ -72,6 +68,18 @@ def nll(
         total = total - torch.log(1 - probability * gone * weight + epsilon).sum()
         count = count + gone.sum()
     return total / count.clamp(min=1)
+
+
+def _propagated(probability: Tensor, labels: Tensor, above: float) -> Tensor:
+    best, winner = probability.detach().max(1)
+    return torch.where((labels < 0) & (best > above), winner, labels)
+
+
+def _chosen(labels: Tensor, count: int, labelled: Tensor | None) -> Tensor:
+    """``(b, classes, z, y, x)``, where which class is learnt."""
+    classes = torch.arange(count, device=labels.device)
+    chosen = labels[:, None] == classes[:, None, None, None]
+    return chosen if labelled is None else chosen & (labelled > 0)[..., None, None, None]
 
 
 def nll_weak(
@@ -175,6 +183,19 @@ class Criterion:
             propagate=self.said.propagate,
             epsilon=self.said.epsilon,
         )
+
+    def count(self, scores: Tensor, labels: Tensor, extras: Extras = Extras()) -> Tensor:
+        """How many summands :meth:`loss` is the mean of, as a tensor of no axes."""
+        if self.said.kind == "regression":
+            return torch.tensor(labels.numel(), device=labels.device)
+        if self.said.kind != "nll":
+            return (labels >= 0).sum()
+        if self.said.propagate is not None:
+            labels = _propagated(torch.softmax(scores.float(), 1), labels, self.said.propagate)
+        count = _chosen(labels, scores.shape[1], extras.labelled).sum()
+        if extras.absent is not None:
+            count = count + (extras.absent > 0).sum() * labels[0].numel()
+        return count
 
     def mistakes(self, scores: Tensor, labels: Tensor) -> tuple[float, float]:
         """What went wrong and among how many: wrong and labelled outputs, or the sum of squares and its terms."""

@@ -274,6 +274,11 @@ class TrainingSettings(Settings):
     loss: Loss = Loss()
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     """Arithmetic of the step; tf32 and bf16 are faster on GPUs that have them, weights stay float32."""
+    compile: Literal["off", "default", "reduce-overhead"] = "off"
+    """Let torch compile the network: ``default`` fuses operations, ``reduce-overhead`` also records them as CUDA graphs.
+    Worth it on GPUs; on a CPU the compiled network is slower than ours as it is."""
+    channels_last: bool = False
+    """On a GPU, keep activations with the features innermost, as its matrix units read them; on a CPU they always are."""
     device: str = "auto"
     """``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
     threads: Positive = 1

@@ -25,7 +25,8 @@ from elektronn.sampling.data import DataSettings
 from elektronn.settings import plain
 from elektronn.training.board import board, require_board
 from elektronn.training.checkpoint import Backups, locked
-from elektronn.training.control import Fitted, Listener, Mailbox, Noted, Warned, both
+from elektronn.training.control import Event, Fitted, Listener, Mailbox, Noted, Warned, both
+from elektronn.training.group import ALONE, Group, ReadOnly
 from elektronn.training.history import as_csv
 from elektronn.training.journal import FILE, Entry, Journal, entries
 from elektronn.training.journal import made_by as journal_of
@@ -113,6 +114,7 @@ def train(
     replay: Path | None = None,
     allow_python: bool = False,
     reset: Sequence[str] = (),
+    group: Group = ALONE,
 ) -> None:
     """Train a network; the outputs appear at the end, all whole. Killed at any moment, call it again.
 
@@ -128,6 +130,7 @@ def train(
         replay: journal of a run whose commands are to be repeated at their steps.
         allow_python: whether commands may hold Python.
         reset: parts of the state that are not restored; see :func:`elektronn.training.resetting.reset_commands`.
+        group: processes that train together; all are given the same, and the first one writes.
 
     Raises:
         DataError, GeometryError, ConfigError: before anything is written.
@@ -142,27 +145,35 @@ def train(
     else:
         world = of_class(data, network, sampling, training)
     slabs = slabs_for(training, world.document)
-    listen(Fitted(world.document))
     made_from = _fingerprint(world, network, sampling, training, start)
+    task = Task(
+        build(world.document, training.seed, network.initialisation),
+        group.part_of(world.supply, sampling.batch_size),
+        world.watch,
+        world.preview,
+        made_from,
+        slabs,
+    )
+    mailbox = group.shared(mailbox or Mailbox())
+    if not group.leads:
+        _follow(task, training, sampling, outputs, start, mailbox, Orders(allow_python=allow_python), group)
+        return
+    listen(Fitted(world.document))
     ready(made_from)
     prepare(outputs.model, outputs.history, outputs.card)
     _refuse_other_run(outputs.model, made_from)
     with locked(outputs.state), board(outputs.state, training.tensorboard, listen) as draw:
         backups = Backups(outputs.state)
-        built = build(world.document, training.seed, network.initialisation)
-        if start is not None:
-            for line in adapt(built, start.tensors):
-                listen(Noted(f"{start.name}: {line}"))
-        task = Task(built, world.supply, world.watch, world.preview, made_from, slabs)
+        _begin_from(start, task, listen)
         journal = Journal(outputs.state / FILE, made_from, _loss_of_events(training, listen))
         orders = Orders(journal, _repeated(replay, made_from, listen), allow_python=allow_python)
-        mailbox = mailbox or Mailbox()
         hear = both(both(journal.hear, draw), listen)
-        trainer = Trainer(task, training, sampling, backups, mailbox, hear, orders)
+        trainer = Trainer(task, training, sampling, backups, mailbox, hear, orders, group)
         # only now that nothing stands in the way of the new run
         _set_aside(backups, made_from)
         for command in reset_commands(reset, backups, made_from, outputs.model):
             mailbox.post(command, text=f"--reset {','.join(reset)}")
+        group.wait()
         _look_at_labels(trainer, world)
         trainer.run()
         _judge(trainer, world)
@@ -177,6 +188,34 @@ def train(
             "steps": trainer.step,
         }
         _export(trainer, world.patch, facts, outputs)
+
+
+def _begin_from(start: Start | None, task: Task, listen: Listener) -> None:
+    if start is not None:
+        for line in adapt(task.network, start.tensors):
+            listen(Noted(f"{start.name}: {line}"))
+
+
+def _follow(
+    task: Task,
+    training: TrainingSettings,
+    sampling: SamplingSettings,
+    outputs: Outputs,
+    start: Start | None,
+    mailbox: Mailbox,
+    orders: Orders,
+    group: Group,
+) -> None:
+    """What a process does that does not lead: the same steps; it tells and writes nothing."""
+
+    def deaf(event: Event) -> None: ...
+
+    _begin_from(start, task, deaf)
+    no_files = {"keep_best": False, "snapshot_h": None, "preview_every": 0, "preview_h": None}
+    settings, backups = training.model_copy(update=no_files), ReadOnly(outputs.state)
+    trainer = Trainer(task, settings, sampling, backups, mailbox, deaf, orders, group)
+    group.wait()
+    trainer.run()
 
 
 def _export(trainer: Trainer, patch: Size, facts: Mapping[str, Any], outputs: Outputs) -> None:

@@ -14,13 +14,13 @@ from elektronn.errors import CheckFailed, ConfigError, StorageError, at
 from elektronn.network.device import choose_device
 from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch, Supply
-from elektronn.sampling.draws import draws
 from elektronn.sampling.prefetch import Prefetch
 from elektronn.sampling.user_data import UserBatches
 from elektronn.training.checkpoint import Backups, keep_diverged
 from elektronn.training.control import Listener, Mailbox, Noted, Row, Saved, Started, Stepped, Warned
+from elektronn.training.group import ALONE, Group
 from elektronn.training.keeping import Keeper
-from elektronn.training.losses import Criterion, Extras
+from elektronn.training.losses import Criterion
 from elektronn.training.orders import Orders
 from elektronn.training.previews import classes_of, planes_of, preview_of, show, show_examples
 from elektronn.training.resuming import resume, state_of
@@ -28,6 +28,7 @@ from elektronn.training.settings import TrainingSettings
 from elektronn.training.statistics import mean_label
 from elektronn.training.steering import Steering
 from elektronn.training.task import Task
+from elektronn.training.update import Update
 from elektronn.training.verdict import LOOKS, due_at, early_verdict, monitor_labels
 
 FETCH_EVERY = 20
@@ -46,14 +47,16 @@ class Trainer:
         mailbox: Mailbox,
         listen: Listener,
         orders: Orders | None = None,
+        group: Group = ALONE,
     ) -> None:
         self.task, self.settings, self.sampling = task, settings, sampling
         self.backups, self.mailbox, self.listen = backups, mailbox, listen
         self.orders = orders or Orders()
+        self.group = group
         with at("training"):
-            self.device = choose_device(settings.device)
-        self._prepare_arithmetic()
-        self.network = task.network.to(self.device)
+            self.device = choose_device(group.device(settings.device))
+            self.network = task.network.to(self.device)
+            self.update = Update(self.network, settings, self.device, group)
         self.criterion = Criterion(settings.loss, self._class_weights())
         with at("training", only=ConfigError):
             self.steering = Steering(settings, sampling, self.network)
@@ -73,11 +76,6 @@ class Trainer:
         self.wait = 0.0
         self.row_seconds = 0.0
 
-    def _prepare_arithmetic(self) -> None:
-        torch.set_num_threads(self.settings.threads)
-        reduced = self.settings.precision == "tf32"
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = reduced
-
     def _class_weights(self) -> Tensor | None:
         weights, classes = self.settings.loss.class_weights, self.network.document.classes
         if weights is None:
@@ -96,6 +94,7 @@ class Trainer:
             CheckFailed: the loss is no longer a number.
         """
         resumed = resume(self)
+        self.group.wait()
         self.orders.plan(self)
         count = sum(p.numel() for p in self.network.parameters())
         self.listen(Started(self.step, self.settings.steps, resumed, str(self.device), count))
@@ -171,7 +170,8 @@ class Trainer:
         look = self.step % FETCH_EVERY == 0 or self.finished
         value = float(loss) if look else math.nan
         self.wait += waited
-        self.seconds += time.perf_counter() - began
+        took = time.perf_counter() - began
+        self.seconds += took if self.settings.max_seconds is None else self.group.seconds(took)
         if look:
             self.is_sound = True
             self._check(value)
@@ -188,40 +188,7 @@ class Trainer:
             self.criterion = Criterion(self.settings.loss, self._class_weights())
 
     def _update(self, batch: Batch) -> Tensor:
-        """One step of the optimiser; its loss: before the update, or after it where it evaluates several times."""
-        image = torch.as_tensor(batch.image).to(self.device, non_blocking=True)
-        labels, extras = self._labels(batch), self._extras(batch)
-        optimiser = self.steering.optimisers.current
-
-        def evaluate() -> Tensor:
-            if self.network.has_dropout:
-                # the masks too are a function of seed and step: a resumed run and a second evaluation draw the same
-                torch.manual_seed(int(draws(self.settings.seed, self.step, 0, "dropout").integers(2**62)))
-            with self._autocast():
-                scores = self.network.train()(image)
-            loss = self.criterion.loss(scores, labels, extras)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss.detach()
-
-        loss: Tensor = optimiser.step(evaluate)  # type: ignore[assignment, arg-type]
-        return loss
-
-    def _labels(self, batch: Batch) -> Tensor:
-        """Labels as the loss wants them: class numbers ``(b, z, y, x)``, or values with an axis of features."""
-        labels = torch.as_tensor(batch.labels)
-        dtype = torch.float32 if self.settings.loss.kind == "regression" else torch.int64
-        if not self.criterion.of_classes and labels.ndim == 4:
-            labels = labels[:, None]
-        return labels.to(self.device, dtype, non_blocking=True)
-
-    def _extras(self, batch: Batch) -> Extras:
-        """What the data add to the labels, on the device."""
-        rows = (batch.weights, batch.labelled, batch.absent)
-        return Extras(*(None if row is None else torch.as_tensor(row).to(self.device) for row in rows))
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+        return self.update.step(batch, self.step, self.criterion, self.steering.optimisers.current)
 
     def _check(self, loss: float) -> None:
         """See whether the loss is a number. If not, a person may mend that; without one the training ends here.
@@ -256,12 +223,13 @@ class Trainer:
         supply, network = self._watched(source), self.network.eval()
         rounds = -(-self.settings.monitor_examples // self.sampling.batch_size)
         loss = wrong = labelled = 0.0
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self.update.autocast():
             for i in range(rounds):
                 batch = supply.batch(i)
-                scores, labels = network(torch.as_tensor(batch.image).to(self.device)), self._labels(batch)
+                scores = network(torch.as_tensor(batch.image).to(self.device))
+                labels = self.update.labels(batch, self.criterion)
                 missed, count = self.criterion.mistakes(scores, labels)
-                loss += float(self.criterion.loss(scores, labels, self._extras(batch))) * count
+                loss += float(self.criterion.loss(scores, labels, self.update.extras(batch))) * count
                 wrong, labelled = wrong + missed, labelled + count
         return loss / max(labelled, 1), self.criterion.error(wrong, labelled)
 
@@ -274,8 +242,8 @@ class Trainer:
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Loss of a batch without dropout, with its graph."""
-        labels = self._labels(batch)
-        with self._autocast():
+        labels = self.update.labels(batch, self.criterion)
+        with self.update.autocast():
             scores = self.network.eval()(torch.as_tensor(batch.image).to(self.device))
             return self.criterion.loss(scores, labels)
 
@@ -283,7 +251,7 @@ class Trainer:
         """Add a row to the history; its own time does not count as training time."""
         steps = max(self.counts["steps"], 1)
         elapsed = max(self.seconds - self.row_seconds, 1e-9)
-        examples = steps * self.sampling.batch_size
+        examples = steps * self.sampling.batch_size // self.group.size
         loss = float(self.loss_sum) / steps if self.counts["steps"] else math.nan
         row: dict[str, float] = {"step": self.step, "seconds": round(self.seconds, 3)}
         if self.counts["steps"]:
@@ -316,7 +284,7 @@ class Trainer:
         """Say after the first steps whether the training looks healthy."""
         batches = [self.task.watch["train"].batch(i) for i in range(LOOKS)]
         losses = self.history[0]["train_loss"], self.measure("train")[0]
-        labels = monitor_labels(self._labels(batches[0]), self.criterion.of_classes)
+        labels = monitor_labels(self.update.labels(batches[0], self.criterion), self.criterion.of_classes)
         losses_of = [partial(self.loss_of, batch) for batch in batches]
         verdict = early_verdict(self.step, self.network, losses_of, labels, losses)
         if verdict.is_healthy:

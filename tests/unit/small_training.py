@@ -18,6 +18,7 @@ from elektronn.sampling.batch import Sampler
 from elektronn.sampling.cubes import Cube
 from elektronn.training.checkpoint import Backups
 from elektronn.training.control import Command, Event, Mailbox, Row, Stop
+from elektronn.training.group import ALONE, Group
 from elektronn.training.settings import TrainingSettings
 from elektronn.training.task import Task
 from elektronn.training.trainer import Trainer
@@ -36,6 +37,7 @@ def trainer_in(
     commands: Mapping[int, Sequence[Command]] | None = None,
     sampling: SamplingSettings = SAMPLING,
     events: list[Event] | None = None,
+    group: Group = ALONE,
     **network: Any,
 ) -> Trainer:
     """A trainer whose backups lie in ``folder``.
@@ -46,9 +48,10 @@ def trainer_in(
         commands: posted when so many steps are made.
         sampling: settings.
         events: gets every event.
+        group: of processes that train together.
         network: changes to the settings of the network.
     """
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     mailbox, random = Mailbox(), np.random.default_rng(0)
     image = random.integers(0, 255, (1, 2, 24, 24), dtype=np.uint8)
     cube = Cube("a", image, (image[0] < 100).astype(np.int16), Size(0, 0, 0), 1 / 255)
@@ -64,8 +67,8 @@ def trainer_in(
     settings = TRAINING.model_copy(update=dict(changes or {}))
     common = ([cube], built.geometry, Size(*NETWORK.patch), sampling, settings.seed)
     watch = {"train": Sampler(*common, purpose="watch", augmented=False)}
-    task = Task(built, Sampler(*common), watch, cube, "small")
-    return Trainer(task, settings, sampling, Backups(folder), mailbox, listen)
+    task = Task(built, group.part_of(Sampler(*common), sampling.batch_size), watch, cube, "small")
+    return Trainer(task, settings, sampling, Backups(folder), group.shared(mailbox), listen, group=group)
 
 
 def weights(trainer: Trainer) -> torch.Tensor:
