@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,10 +20,8 @@ from elektronn.sampling.draws import draws
 from elektronn.sampling.grey import Change, Curve
 from elektronn.sampling.lazy import LazyVolume
 from elektronn.sampling.maps import Map, Points
+from elektronn.sampling.places import room, settle
 from elektronn.sampling.spatial import Numbers, Part
-
-Extent = tuple[Points, Points]
-"""Lowest and highest corner, zyx."""
 
 TRIES = 200
 """Draws of one example before an impossible ``ignore_above`` is reported."""
@@ -58,14 +53,14 @@ class Batch:
     @classmethod
     def of(cls, image: Any, labels: Any, weights: Any, origins: Sequence[tuple[Cube, Outcome]]) -> Batch:
         """Examples with what their cubes and warps add."""
-        outcomes = Counter(outcome for _, outcome in origins)
+        outcomes = [outcome for _, outcome in origins]
         told = [cube.lazy for cube, _ in origins if cube.lazy is not None]
         return cls(
             image,
             labels,
-            outcomes["warped"],
-            outcomes["plain"],
-            outcomes["shrunk"],
+            outcomes.count("warped"),
+            outcomes.count("plain"),
+            outcomes.count("shrunk"),
             weights=weights,
             labelled=np.stack([lazy.labelled for lazy in told]) if told else None,
             absent=np.stack([lazy.absent for lazy in told]) if told else None,
@@ -129,6 +124,31 @@ class Supply(Protocol):
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """Which voxels of a patch have an output, zyx: ``first``, every ``stride``-th, ``count`` times, up to ``last``.
+
+    Attributes:
+        corner: last voxel of the patch.
+    """
+
+    first: Size
+    stride: Size
+    count: Size
+    last: Size
+    corner: Size
+
+    @classmethod
+    def of(cls, geometry: Geometry, patch: Size) -> Outputs:
+        """Those of a network."""
+        first, stride, count = geometry.offset, geometry.stride, geometry.outputs(patch)
+        last = Size(*(a + (n - 1) * step for a, n, step in zip(first, count, stride)))
+        return cls(first, stride, count, last, Size(*(n - 1 for n in patch)))
+
+
+_CORNER = Size(0, 0, 0)
+
+
+@dataclass(frozen=True)
 class Sampler:
     """Cuts examples at random places of cubes and augments them.
 
@@ -156,17 +176,19 @@ class Sampler:
     examples: range | None = None
     shares: NDArray[np.float64] = field(init=False, repr=False)
     chain: Chain = field(init=False, repr=False)
+    outputs: Outputs = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         components = self.settings.augment if self.augmented else ()
         # a frozen value may compute a field once, at birth
         object.__setattr__(self, "chain", Chain(components, self.patch, len(self.cubes[0].image)))
-        room = np.array([self._places(cube) for cube in self.cubes], dtype=np.float64)
+        object.__setattr__(self, "outputs", Outputs.of(self.geometry, self.patch))
+        places = np.array([self._places(cube) for cube in self.cubes], dtype=np.float64)
         if self.augmented and self.settings.weights:
-            room = np.array([self.settings.weights.get(cube.name, 0.0) for cube in self.cubes])
-        if not room.sum() > 0:
+            places = np.array([self.settings.weights.get(cube.name, 0.0) for cube in self.cubes])
+        if not places.sum() > 0:
             raise ConfigError("sampling.weights: all are 0, so nothing would ever be drawn; give one volume more")
-        object.__setattr__(self, "shares", np.cumsum(room) / room.sum())
+        object.__setattr__(self, "shares", np.cumsum(places) / places.sum())
 
     @property
     def is_pure(self) -> bool:
@@ -178,7 +200,7 @@ class Sampler:
         return replace(self, settings=settings)
 
     def _places(self, cube: Cube) -> int:
-        low, high, *_ = self._span(cube, Map())
+        *_, (low, high) = self._room(cube, Map())
         if (high < low).any():
             need, have = self.patch, cube.size
             raise GeometryError(
@@ -224,7 +246,7 @@ class Sampler:
         """Of one example's labels: the outputs of the network, or what an image has as a whole."""
         cube = self.cubes[0]
         if not cube.of_sections:
-            return tuple(self.geometry.outputs(self.patch))
+            return tuple(self.outputs.count)
         answers = cube.labels.shape[1]
         return (1, 1, 1) if answers == 1 else (answers, 1, 1, 1)
 
@@ -254,7 +276,7 @@ class Sampler:
         if labels is None and limit < 1:
             labels = np.empty(self.label_shape, self.label_type)
         for _ in range(TRIES):
-            cube = self.cubes[int(np.searchsorted(self.shares, random.random(), side="right"))]
+            cube = self.cubes[int(self.shares.searchsorted(random.random(), side="right"))]
             place, changes = self.place(cube, random), self.chain.changes(random)
             if labels is None:
                 return cube, place, changes
@@ -273,7 +295,7 @@ class Sampler:
     def _at_outputs(self, volume: Labels, origin: Size, place: Place, out: NDArray[Any]) -> None:
         part = volume[place.labels.slices] if isinstance(volume, LazyVolume) else volume
         begin = origin if part is volume else Size(*(o + n for o, n in zip(origin, place.labels.start)))
-        cut_labels(part, place.map, self.geometry.offset, self.geometry.stride, begin, out)
+        cut_labels(part, place.map, self.outputs.first, self.outputs.stride, begin, out)
 
     def _weigh(self, cube: Cube, place: Place, weights: NDArray[np.float32]) -> None:
         if cube.weights is None:
@@ -290,38 +312,25 @@ class Sampler:
         parts = self.chain.parts(random)
         where = random.random(3)
         for map, outcome, strengths in self.chain.maps(parts):
-            low, high, (first, last), outputs = self._span(cube, map)
-            if (high >= low).all():
-                by = low + np.floor(where * (high - low + 1))
-                box = _box(first + by, last + by, cube.size)
-                shift = by - cube.origin
-                inner = box if cube.of_sections else _box(outputs[0] + shift, outputs[1] + shift, cube.labels.shape)
+            patch, outputs, room = self._room(cube, map)
+            if (room[1] >= room[0]).all():
+                by, (start, stop, label_start, label_stop) = settle(where, room, patch, outputs, cube.frame)
+                box = _box(start, stop)
+                inner = box if cube.of_sections else _box(label_start, label_stop)
                 return Place(map.moved(by), box, inner, outcome, list(zip(parts, strengths)))
             if must_fit(parts):
-                need = Size(*(np.ceil(last - first) + 1).astype(int).tolist())
+                need = Size(*(np.ceil(patch[1] - patch[0]) + 1).astype(int).tolist())
                 raise GeometryError(
                     f"{cube.name}: the warp of this example needs {need} voxels (zyx) of the image of {cube.size}, and "
                     "labels for all outputs; lower its ranges, or set too_large: shrink or plain"
                 )
         raise GeometryError(f"{cube.name}: no place for the patch")  # unreachable: checked at birth
 
-    def _span(self, cube: Cube, map: Map) -> tuple[Points, Points, Extent, Extent]:
-        """Smallest and largest translation (zyx) for which patch and outputs stay inside image and labels.
-
-        The others are the extents of the patch and of its outputs before the translation.
-        """
-        corner, end, first, last = _ends(self.geometry, self.patch)
-        image_low, image_high = map.extent(corner, end, map.image_shifts)
-        label_low, label_high = map.extent(first, last, map.label_shifts)
-        low, high = -image_low, np.subtract(cube.size, 1) - image_high
-        if not cube.of_sections:
-            origin = np.array(cube.origin)
-            low = np.maximum(low, origin - label_low)
-            high = np.minimum(high, origin + cube.labels.shape - 1 - label_high)
-        # the translation keeps the fraction that makes an unwarped patch land on whole voxels
-        part = np.ceil(low - 1e-9 + image_low) - image_low
-        whole = part + np.floor(high - part + 1e-9)
-        return part, whole, (image_low, image_high), (label_low, label_high)
+    def _room(self, cube: Cube, map: Map) -> tuple[Points, Points, Points]:
+        """What patch and outputs span, and the :func:`~.places.room` for their translation; ``(2, zyx)`` each."""
+        patch = map.extent(_CORNER, self.outputs.corner, map.image_shifts)
+        outputs = map.extent(self.outputs.first, self.outputs.last, map.label_shifts)
+        return patch, outputs, room(patch, outputs, cube.frame, not cube.of_sections)
 
     def _cut(self, cube: Cube, place: Place, changes: Sequence[list[Change]], image: NDArray[np.float32]) -> None:
         for channel, todo in enumerate(changes):
@@ -340,19 +349,8 @@ class Sampler:
                 change.apply(image[channel])
 
 
-def _box(first: Points, last: Points, size: Sequence[int]) -> Box:
-    """The voxels that lie around all points between two corners, within a volume."""
-    ends = zip(first.tolist(), last.tolist(), size)
-    spans = [(max(math.floor(a), 0), min(math.ceil(b) + 1, n)) for a, b, n in ends]
-    return Box(Size(*(a for a, _ in spans)), Size(*(b for _, b in spans)))
-
-
-@lru_cache(maxsize=16)
-def _ends(geometry: Geometry, patch: Size) -> tuple[Size, Size, Size, Size]:
-    """First and last voxel of the patch, first and last voxel with an output."""
-    first = geometry.offset
-    last = Size(*(o + (n - 1) * s for o, n, s in zip(first, geometry.outputs(patch), geometry.stride)))
-    return Size(0, 0, 0), Size(*(n - 1 for n in patch)), first, last
+def _box(start: NDArray[np.int64], stop: NDArray[np.int64]) -> Box:
+    return Box(Size(*start.tolist()), Size(*stop.tolist()))
 
 
 def _ignored(labels: NDArray[np.int16] | NDArray[np.float32]) -> float:

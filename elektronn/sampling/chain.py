@@ -12,7 +12,7 @@ from elektronn.axes import Size
 from elektronn.errors import ConfigError
 from elektronn.sampling.augment import Augmentation, Spatial, Values
 from elektronn.sampling.grey import Change
-from elektronn.sampling.maps import IDENTITY, Map
+from elektronn.sampling.maps import IDENTITY, Map, Matrix
 from elektronn.sampling.spatial import Part
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.0)
@@ -40,11 +40,15 @@ class Chain:
     channels: int
     spatial: Sequence[Spatial] = field(init=False, repr=False)
     values: Sequence[Values] = field(init=False, repr=False)
+    centring: Matrix = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # a frozen value may compute fields once, at birth
         object.__setattr__(self, "spatial", [c for c in self.components if isinstance(c, Spatial)])
         object.__setattr__(self, "values", [c for c in self.components if isinstance(c, Values)])
+        centring = IDENTITY.copy()
+        centring[:3, 3] = [-(n - 1) / 2 for n in self.patch]
+        object.__setattr__(self, "centring", centring)
         for component in self.components:
             if fault := getattr(component, "fault", lambda patch, channels: None)(self.patch, self.channels):
                 raise ConfigError(fault)
@@ -67,8 +71,6 @@ class Chain:
 
         With each map, what became of the warp, and the strength of every part.
         """
-        shift = IDENTITY.copy()
-        shift[:3, 3] = [-(n - 1) / 2 for n in self.patch]
         is_bent = any(part.bends for part in parts)
         for share in SHARES:
             strengths = [share if part.too_large == "shrink" else float(share == 1) for part in parts]
@@ -77,7 +79,7 @@ class Chain:
                 map = part.onto(map, strength)
             left = any(part.bends and strength for part, strength in zip(parts, strengths))
             outcome: Outcome = "" if not is_bent else "warped" if share == 1 else "shrunk" if left else "plain"
-            yield map.after(shift), outcome, strengths
+            yield map.after(self.centring), outcome, strengths
 
 
 def must_fit(parts: Sequence[Part]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,12 @@ class Cube:
     def size(self) -> Size:
         """Spatial extent of the image."""
         return Size(*self.image.shape[1:])
+
+    @cached_property
+    def frame(self) -> NDArray[np.int64]:
+        """Size of the image, first voxel and size of the labels (0 where sections have their own), zyx each."""
+        labels = (0, 0, 0) if self.of_sections else self.labels.shape
+        return np.array([self.size, self.origin, labels], np.int64)
 
     def read(self, box: Box) -> NDArray[Any]:
         """A box of the image, ``czyx``, as stored."""

@@ -11,11 +11,11 @@ from elektronn.axes import Box, Size
 from elektronn.sampling import plainly
 from elektronn.sampling.grey import Curve, Image
 from elektronn.sampling.kernels import linear, look_up, nearest
-from elektronn.sampling.maps import Map
+from elektronn.sampling.maps import NO_SHIFTS, Map
 from elektronn.sampling.rows import pack, warp_rows
 
-NOTHING = (np.empty((0, 2)), np.empty((3, 0, 0, 0)), np.ones(3, np.int64))
-"""No shifts, no ripple."""
+FLAT = np.empty((3, 0, 0, 0)), np.ones(3, np.int64)
+"""No ripple."""
 
 NO_WORDS, NO_VALUES = np.empty((0, 1, 1), np.uint32), np.empty((0, 1, 1), np.float32)
 
@@ -41,20 +41,20 @@ def cut_image(
     part = volume[box.slices]
     if part.dtype == np.float16:  # unknown to the compiler
         part = part.astype(np.float32)
-    if map.is_straight and part.dtype == np.uint8:
+    is_straight, is_bytes = map.is_straight, part.dtype == np.uint8
+    if is_straight and is_bytes:
         table = np.arange(256, dtype=np.float32)[None, None] * np.float32(scale)
         if curve is not None:
             curve.apply(table)
         look_up(_turned(part, map), table[0, 0], out)
         return
-    if map.is_straight:
+    if is_straight:
         np.multiply(_turned(part, map), np.float32(scale), out=out, dtype=np.float32, casting="unsafe")
     elif interpolation == "nearest":
         found = np.empty(out.shape, part.dtype)
         nearest(part, map.within(box.start), *_extras(map, map.image_shifts), _ZERO, _ONE, found)
         np.multiply(found, np.float32(scale), out=out, dtype=np.float32, casting="unsafe")
     else:
-        is_bytes = part.dtype == np.uint8
         words = pack(part) if is_bytes else NO_WORDS
         values = NO_VALUES if is_bytes else np.ascontiguousarray(part, np.float32)
         bent = (float(scale), curve.a, curve.b, curve.g) if curve else (float(scale), -1.0, 0.0, 1.0)
@@ -91,10 +91,10 @@ def cut_labels(
 def _extras(
     map: Map, shifts: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    none, flat, unit = NOTHING
+    moves = NO_SHIFTS if shifts is None else shifts
     if map.ripple is None:
-        return none if shifts is None else shifts, flat, unit
-    return none if shifts is None else shifts, map.ripple.controls, np.array(map.ripple.spacing, np.int64)
+        return moves, *FLAT
+    return moves, map.ripple.controls, np.array(map.ripple.spacing, np.int64)
 
 
 def _turned(part: NDArray[np.generic], map: Map) -> NDArray[np.generic]:

@@ -19,9 +19,12 @@ def draws(seed: int, step: int, example: int, purpose: str) -> np.random.Generat
         np.True_
     """
     # the lower counter words count blocks of numbers inside a stream; ours go into the upper two
-    return np.random.Generator(np.random.Philox(key=[seed, _number(purpose)], counter=[0, 0, example, step]))
+    key, counter = np.array([seed, _number(purpose)], np.uint64), np.array([0, 0, example, step], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 @lru_cache(maxsize=64)
 def _number(purpose: str) -> int:
-    return int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little")
+    number = int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little")
+    # as many digits as a float has, which is how the upper half was read once: the streams stay what they were
+    return number if number < 2**63 else int(float(number))

@@ -86,8 +86,8 @@ class Grey(OfChannels):
         """One draw: contrast, brightness, gamma in this order."""
         if random.random() >= self.probability:
             return None
-        a, b, g = random.uniform(-1, 1, 3) * (self.contrast, self.brightness, self.gamma)
-        return Curve(1.0 + float(a), float(b), 2.0 ** float(g))
+        a, b, g = (2 * value - 1 for value in random.random(3).tolist())
+        return Curve(1.0 + a * self.contrast, b * self.brightness, 2.0 ** (g * self.gamma))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +16,8 @@ Points = NDArray[np.float64]
 Bend = Callable[[Points], Points]
 """Centred patch coordinates ``(3, n)`` zyx → centred image coordinates, for maps that no matrix can say."""
 
-FAR = 1e9
-"""Half the extent of a map that turns the patch inside out: fits nowhere."""
-
 IDENTITY = np.eye(4)
 IDENTITY.flags.writeable = False
-
-SHALLOWEST = 0.1
-"""Smallest homogeneous coordinate of a voxel; a perspective that comes closer to its horizon fits nowhere."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +34,12 @@ class Ripple:
     spacing: Size
 
     @property
-    def bounds(self) -> tuple[Points, Points]:
-        """Smallest and largest displacement that can occur, zyx."""
-        return self.controls.min((1, 2, 3)), self.controls.max((1, 2, 3))
+    def bounds(self) -> Points:
+        """Smallest and largest displacement ``(2, zyx)`` that can occur."""
+        from elektronn.sampling.places import spread
+
+        found: Points = spread(self.controls)
+        return found
 
     def at(self, axes: Sequence[NDArray[np.int64]]) -> Points:
         """Displacements ``(3, z, y, x)`` at the patch voxels given per axis."""
@@ -96,23 +92,26 @@ class Map:
 
     def after(self, matrix: Matrix) -> Map:
         """This map behind a projective one: the patch voxel meets ``matrix`` first."""
+        from elektronn.sampling.places import product
+
         if self.bend is None:
-            return self._with(self.outer @ matrix, self.inner)
-        return self._with(self.outer, self.inner @ matrix)
+            return self._with(product(self.outer, matrix), self.inner)
+        return self._with(self.outer, product(self.inner, matrix))
 
     def moved(self, by: Sequence[float] | Points) -> Map:
         """This map with all image voxels moved ``by`` zyx voxels."""
-        place = IDENTITY.copy()
-        place[:3, 3] = by
-        return self._with(place @ self.outer, self.inner)
+        from elektronn.sampling.places import moved
+
+        return self._with(moved(self.outer, np.asarray(by, np.float64)), self.inner)
 
     def _with(self, outer: Matrix, inner: Matrix) -> Map:
         return Map(outer, inner, self.bend, self.ripple, self.image_shifts, self.label_shifts)
 
     def within(self, start: Sequence[int]) -> Matrix:
         """Patch voxel → voxel of the box that begins at ``start``, as a matrix; only for maps without a ``bend``."""
-        matrix = self.outer.copy()
-        matrix[:3] -= np.multiply.outer(start, matrix[3])
+        from elektronn.sampling.places import moved
+
+        matrix: Matrix = moved(self.outer, -np.array(start, np.float64))
         return matrix
 
     @property
@@ -138,40 +137,36 @@ class Map:
             at[1:] += shifts[axes[0]].T[:, :, None, None]
         return at
 
-    def extent(self, first: Size, last: Size, shifts: NDArray[np.float64] | None) -> tuple[Points, Points]:
-        """Box zyx that holds the images of the patch voxels from ``first`` to ``last``, both included.
+    def extent(self, first: Sequence[int], last: Sequence[int], shifts: NDArray[np.float64] | None) -> Points:
+        """Corners ``(2, zyx)`` of the box around the images of the patch voxels from ``first`` to ``last``, both included.
 
         Exact for projective maps, where corners map to corners, and for bent ones, of which every voxel is looked at;
         a ripple widens it by its extremes.
 
         Example:
             >>> Map().moved((2, 10, 20)).extent(Size(0, 0, 0), Size(4, 8, 8), None)
-            (array([ 2., 10., 20.]), array([ 6., 18., 28.]))
+            array([[ 2., 10., 20.],
+                   [ 6., 18., 28.]])
         """
+        from elektronn.sampling.places import extent
+
+        found: Points
         if self.bend is not None:
             axes = [np.arange(a, b + 1) for a, b in zip(first, last)]
             at = replace(self, ripple=None).coordinates(axes, shifts).reshape(3, -1)
+            found = np.stack([at.min(1), at.max(1)])
         else:
-            corners = _corners(first, last, shifts is not None)
-            moved = self.outer @ corners
-            if np.minimum.reduce(moved[3]) < SHALLOWEST:
-                return np.full(3, -FAR), np.full(3, FAR)
-            at = moved[:3] / moved[3]
-            if shifts is not None:
-                at[1:] += shifts[corners[0].astype(np.int64)].T
-        low, high = np.minimum.reduce(at, 1), np.maximum.reduce(at, 1)
-        if self.ripple is not None:
-            below, above = self.ripple.bounds
-            low, high = low + below, high + above
-        return low, high
+            found = extent(self.outer, _ends(tuple(first), tuple(last)), NO_SHIFTS if shifts is None else shifts)
+        return found if self.ripple is None else found + self.ripple.bounds
+
+
+NO_SHIFTS = np.empty((0, 2))
+"""Of the sections of a patch that nobody moves."""
 
 
 @lru_cache(maxsize=64)
-def _corners(first: Size, last: Size, of_all_sections: bool) -> Points:
-    """Homogeneous corners ``(4, n)`` of a box of patch voxels, or of all its sections."""
-    sections = range(first.z, last.z + 1) if of_all_sections else (first.z, last.z)
-    spans = (sections, (first.y, last.y), (first.x, last.x))
-    return np.array([(*corner, 1) for corner in product(*spans)], dtype=np.float64).T
+def _ends(first: tuple[int, ...], last: tuple[int, ...]) -> NDArray[np.int64]:
+    return np.array([first, last], np.int64)
 
 
 def _projected(matrix: Matrix, grid: Points) -> Points:

@@ -146,9 +146,9 @@ class Warp(Settings):
         """The numbers of one warp; ``None``: not warped this time."""
         if random.random() >= self.probability:
             return None
-        angles, zoom = random.uniform(-1, 1, 2).tolist(), random.uniform(0, 1, 3).tolist()
-        stretch, lean = random.uniform(-1, 1, 2).tolist(), random.uniform(-1, 1, 3).tolist()
-        return Projection(self, patch, angles, zoom, stretch, lean)
+        drawn = random.random(10).tolist()
+        angle, shear, *_, by_y, by_x, z, y, x = (2 * value - 1 for value in drawn)
+        return Projection(self, patch, (angle, shear), drawn[2:5], (by_y, by_x), (z, y, x))
 
 
 @dataclass(frozen=True)
@@ -192,14 +192,20 @@ class Projection:
         rotation = math.radians(self.angles[0] * ranges.rotation_deg) * amount
         shear = math.radians(self.angles[1] * ranges.shear_deg) * amount
         half = [max((n - 1) / 2, 1) for n in self.patch]
-        turn, pull, enlarge, project = (IDENTITY.copy() for _ in range(4))
-        turn[1, 1], turn[1, 2] = math.cos(rotation + shear), math.sin(rotation - shear)
-        turn[2, 1], turn[2, 2] = -math.sin(rotation + shear), math.cos(rotation - shear)
-        pull[1, 2], pull[2, 1] = (value * ranges.stretch * amount for value in self.stretch)
-        for axis in range(3):
-            enlarge[axis, axis] = 1 / (1 + self.zoom[axis] * ranges.scale * amount)
-            project[3, axis] = self.lean[axis] * ranges.perspective * amount / half[axis]
-        return turn @ pull @ enlarge @ project
+        a, b = math.cos(rotation + shear), math.sin(rotation - shear)
+        c, d = -math.sin(rotation + shear), math.cos(rotation - shear)
+        p, q = (value * ranges.stretch * amount for value in self.stretch)
+        z, y, x = (1 / (1 + value * ranges.scale * amount) for value in self.zoom)
+        lean = [value * ranges.perspective * amount / extent for value, extent in zip(self.lean, half)]
+        # turned ((a, b), (c, d)) after it was stretched ((1, p), (q, 1)), magnified and projected
+        return np.array(
+            [
+                [z, 0.0, 0.0, 0.0],
+                [0.0, (a + b * q) * y, (a * p + b) * x, 0.0],
+                [0.0, (c + d * q) * y, (c * p + d) * x, 0.0],
+                [*lean, 1.0],
+            ]
+        )
 
 
 class Elastic(Settings):

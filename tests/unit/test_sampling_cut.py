@@ -17,7 +17,8 @@ from elektronn.sampling import plainly
 from elektronn.sampling.cut import cut_image, cut_labels
 from elektronn.sampling.elektronn1 import Distortion
 from elektronn.sampling.grey import Curve
-from elektronn.sampling.maps import FAR, Map, Ripple, points
+from elektronn.sampling.maps import Map, Ripple, points
+from elektronn.sampling.places import FAR
 from elektronn.sampling.spatial import Flip, Warp
 
 PATCH = Size(5, 17, 17)

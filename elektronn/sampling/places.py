@@ -1,0 +1,109 @@
+"""The arithmetic of placing a patch, compiled: which voxels a map asks for, and where in a volume it may lie.
+
+Small numbers, but for every example: the interpreter would take as long for them as the kernels for the voxels, and
+hold its lock. Every operation is written out, so that the same draws give the same places on every processor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+FAR = 1e9
+"""Half the extent of a map that turns the patch inside out: fits nowhere."""
+
+SHALLOWEST = 0.1
+"""Smallest homogeneous coordinate of a voxel; a perspective that comes closer to its horizon fits nowhere."""
+
+ROUNDING = 1e-9
+"""Voxels by which sums of coordinates may be wrong."""
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def product(a, b):  # type: ignore[no-untyped-def]
+    """Product of two 4×4 matrices."""
+    c = np.empty((4, 4))
+    for i in range(4):
+        for k in range(4):
+            c[i, k] = a[i, 0] * b[0, k] + a[i, 1] * b[1, k] + a[i, 2] * b[2, k] + a[i, 3] * b[3, k]
+    return c
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def moved(matrix, by):  # type: ignore[no-untyped-def]
+    """A map with all that it points at moved ``by`` zyx voxels."""
+    c = matrix.copy()
+    for i in range(3):
+        for k in range(4):
+            c[i, k] += by[i] * matrix[3, k]
+    return c
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def extent(matrix, ends, shifts):  # type: ignore[no-untyped-def]
+    """Lowest and highest place (2, 3) of the patch voxels between two ``ends`` (2, 3), both included.
+
+    Corners map to corners; with ``shifts`` of the sections, every section has its own.
+    """
+    found = np.empty((2, 3))
+    found[0], found[1] = np.inf, -np.inf
+    step = 1 if shifts.shape[0] else max(ends[1, 0] - ends[0, 0], 1)
+    for z in range(ends[0, 0], ends[1, 0] + 1, step):
+        for corner in range(4):
+            y, x = ends[corner >> 1, 1], ends[corner & 1, 2]
+            w = matrix[3, 0] * z + matrix[3, 1] * y + matrix[3, 2] * x + matrix[3, 3]
+            if w < SHALLOWEST:
+                found[0], found[1] = -FAR, FAR
+                return found
+            for i in range(3):
+                at = (matrix[i, 0] * z + matrix[i, 1] * y + matrix[i, 2] * x + matrix[i, 3]) / w
+                if shifts.shape[0] and i > 0:
+                    at += shifts[z, i - 1]
+                found[0, i], found[1, i] = min(found[0, i], at), max(found[1, i], at)
+    return found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def spread(controls):  # type: ignore[no-untyped-def]
+    """Lowest and highest value (2, 3) of the control points (3, gz, gy, gx) of a ripple."""
+    found = np.empty((2, 3))
+    for i in range(3):
+        found[0, i], found[1, i] = controls[i].min(), controls[i].max()
+    return found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def room(patch, outputs, frame, has_volume):  # type: ignore[no-untyped-def]
+    """Smallest and largest translation (2, 3) for which a patch and its outputs stay where there are voxels.
+
+    Args:
+        patch, outputs: lowest and highest place of their voxels (2, 3), without the translation.
+        frame: size of the image, first voxel and size of the labels (3, 3), zyx.
+        has_volume: whether the labels are a volume, which then limits the outputs.
+    """
+    found = np.empty((2, 3))
+    for i in range(3):
+        low, high = -patch[0, i], frame[0, i] - 1 - patch[1, i]
+        if has_volume:
+            low = max(low, frame[1, i] - outputs[0, i])
+            high = min(high, frame[1, i] + frame[2, i] - 1 - outputs[1, i])
+        # the translation keeps the fraction that makes an unwarped patch land on whole voxels
+        found[0, i] = np.ceil(low - ROUNDING + patch[0, i]) - patch[0, i]
+        found[1, i] = found[0, i] + np.floor(high - found[0, i] + ROUNDING)
+    return found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def settle(where, room, patch, outputs, frame):  # type: ignore[no-untyped-def]
+    """The translation (3,) that lies ``where`` (0…1 per axis) in a :func:`room`, and the voxels that are then needed.
+
+    They are ``start`` and ``stop`` (4, 3) of the box in the image, and of the one in the labels.
+    """
+    by, boxes = np.empty(3), np.empty((4, 3), np.int64)
+    for i in range(3):
+        by[i] = room[0, i] + np.floor(where[i] * (room[1, i] - room[0, i] + 1))
+        boxes[0, i] = max(np.int64(np.floor(patch[0, i] + by[i])), 0)
+        boxes[1, i] = min(np.int64(np.ceil(patch[1, i] + by[i])) + 1, frame[0, i])
+        boxes[2, i] = max(np.int64(np.floor(outputs[0, i] + by[i] - frame[1, i])), 0)
+        boxes[3, i] = min(np.int64(np.ceil(outputs[1, i] + by[i] - frame[1, i])) + 1, frame[2, i])
+    return by, boxes
