@@ -16,12 +16,14 @@ from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.chain import Chain, Outcome, must_fit
 from elektronn.sampling.cubes import Cube, Labels
 from elektronn.sampling.cut import cut_image, cut_labels
-from elektronn.sampling.draws import draws
+from elektronn.sampling.draws import Restarted
 from elektronn.sampling.grey import Change, Curve
 from elektronn.sampling.lazy import LazyVolume
 from elektronn.sampling.maps import Map, Points
 from elektronn.sampling.places import room, settle
 from elektronn.sampling.spatial import Numbers, Part
+
+RESTARTED = Restarted()
 
 TRIES = 200
 """Draws of one example before an impossible ``ignore_above`` is reported."""
@@ -200,7 +202,7 @@ class Sampler:
         return replace(self, settings=settings)
 
     def _places(self, cube: Cube) -> int:
-        *_, (low, high) = self._room(cube, Map())
+        low, high = room(*self._spans(Map()), cube.frame, not cube.of_sections)
         if (high < low).any():
             need, have = self.patch, cube.size
             raise GeometryError(
@@ -271,7 +273,7 @@ class Sampler:
 
         Nothing is cut but the labels: if they are asked for, or if they decide whether the draw counts.
         """
-        random = draws(self.seed, step, example, self.purpose)
+        random = RESTARTED.draws(self.seed, step, example, self.purpose)
         limit = self.settings.ignore_above
         if labels is None and limit < 1:
             labels = np.empty(self.label_shape, self.label_type)
@@ -312,12 +314,13 @@ class Sampler:
         parts = self.chain.parts(random)
         where = random.random(3)
         for map, outcome, strengths in self.chain.maps(parts):
-            patch, outputs, room = self._room(cube, map)
-            if (room[1] >= room[0]).all():
-                by, (start, stop, label_start, label_stop) = settle(where, room, patch, outputs, cube.frame)
+            patch, outputs = self._spans(map)
+            fits, outer, boxes = settle(where, map.outer, patch, outputs, cube.frame, not cube.of_sections)
+            if fits:
+                start, stop, *of_labels = boxes.tolist()
                 box = _box(start, stop)
-                inner = box if cube.of_sections else _box(label_start, label_stop)
-                return Place(map.moved(by), box, inner, outcome, list(zip(parts, strengths)))
+                inner = box if cube.of_sections else _box(*of_labels)
+                return Place(map._replace(outer=outer), box, inner, outcome, list(zip(parts, strengths)))
             if must_fit(parts):
                 need = Size(*(np.ceil(patch[1] - patch[0]) + 1).astype(int).tolist())
                 raise GeometryError(
@@ -326,11 +329,10 @@ class Sampler:
                 )
         raise GeometryError(f"{cube.name}: no place for the patch")  # unreachable: checked at birth
 
-    def _room(self, cube: Cube, map: Map) -> tuple[Points, Points, Points]:
-        """What patch and outputs span, and the :func:`~.places.room` for their translation; ``(2, zyx)`` each."""
+    def _spans(self, map: Map) -> tuple[Points, Points]:
+        """What patch and outputs span under a map, ``(2, zyx)`` each."""
         patch = map.extent(_CORNER, self.outputs.corner, map.image_shifts)
-        outputs = map.extent(self.outputs.first, self.outputs.last, map.label_shifts)
-        return patch, outputs, room(patch, outputs, cube.frame, not cube.of_sections)
+        return patch, map.extent(self.outputs.first, self.outputs.last, map.label_shifts)
 
     def _cut(self, cube: Cube, place: Place, changes: Sequence[list[Change]], image: NDArray[np.float32]) -> None:
         for channel, todo in enumerate(changes):
@@ -349,8 +351,8 @@ class Sampler:
                 change.apply(image[channel])
 
 
-def _box(start: NDArray[np.int64], stop: NDArray[np.int64]) -> Box:
-    return Box(Size(*start.tolist()), Size(*stop.tolist()))
+def _box(start: Sequence[int], stop: Sequence[int]) -> Box:
+    return Box(Size(*start), Size(*stop))
 
 
 def _ignored(labels: NDArray[np.int16] | NDArray[np.float32]) -> float:

@@ -12,12 +12,10 @@ from elektronn.sampling import plainly
 from elektronn.sampling.grey import Curve, Image
 from elektronn.sampling.kernels import linear, look_up, nearest
 from elektronn.sampling.maps import NO_SHIFTS, Map
-from elektronn.sampling.rows import pack, warp_rows
+from elektronn.sampling.rows import warp_bytes, warp_floats
 
 FLAT = np.empty((3, 0, 0, 0)), np.ones(3, np.int64)
 """No ripple."""
-
-NO_WORDS, NO_VALUES = np.empty((0, 1, 1), np.uint32), np.empty((0, 1, 1), np.float32)
 
 
 def cut_image(
@@ -55,10 +53,13 @@ def cut_image(
         nearest(part, map.within(box.start), *_extras(map, map.image_shifts), _ZERO, _ONE, found)
         np.multiply(found, np.float32(scale), out=out, dtype=np.float32, casting="unsafe")
     else:
-        words = pack(part) if is_bytes else NO_WORDS
-        values = NO_VALUES if is_bytes else np.ascontiguousarray(part, np.float32)
         bent = (float(scale), curve.a, curve.b, curve.g) if curve else (float(scale), -1.0, 0.0, 1.0)
-        warp_rows(words, values, map.within(box.start), *_extras(map, map.image_shifts), bent, out)
+        matrix = map.within(box.start)
+        if is_bytes:
+            rows = part if part.strides[2] == 1 else np.ascontiguousarray(part)
+            warp_bytes(rows, matrix, *_extras(map, map.image_shifts), bent, out)
+        else:
+            warp_floats(np.ascontiguousarray(part, np.float32), matrix, *_extras(map, map.image_shifts), bent, out)
         return
     if curve is not None:
         curve.apply(out)

@@ -6,17 +6,19 @@ can be seen, so they stay as they are; only a misaligned section takes its label
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.axes import Size
 from elektronn.sampling.grey import Change, Changes, Image, Range, Ranged, Softening
-from elektronn.sampling.maps import Map
 from elektronn.sampling.spatial import Numbers, TooLarge
 from elektronn.settings import Fraction, Positive
+
+if TYPE_CHECKING:  # maps are compiled code, which settings do not need
+    from elektronn.sampling.maps import Map
 
 Shares = tuple[Fraction, Fraction]
 
@@ -179,7 +181,7 @@ class Slip:
         """See :class:`~.spatial.Part`."""
         shifts = np.trunc(self.shifts * share)
         image, labels = _sum(map.image_shifts, shifts), map.label_shifts
-        return replace(map, image_shifts=image, label_shifts=_sum(labels, shifts) if self.labels_move else labels)
+        return map._replace(image_shifts=image, label_shifts=_sum(labels, shifts) if self.labels_move else labels)
 
     def numbers(self, share: float) -> Numbers:
         """See :class:`~.spatial.Part`."""

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.axes import Size
-from elektronn.sampling.maps import Map, Points
 from elektronn.sampling.spatial import NonNegative, Numbers, TooLarge
 from elektronn.settings import Fraction, Settings
+
+if TYPE_CHECKING:  # maps are compiled code, which settings do not need
+    from elektronn.sampling.maps import Map, Points
 
 
 class Elektronn1Warp(Settings):
@@ -81,7 +83,7 @@ class Distortion:
             scale=[1 + (factor - 1) * share for factor in self.scale],
             stretch=[value * share for value in self.stretch],
         )
-        return replace(map, bend=partial(reduced.source, half=_half(reduced.required())))
+        return map._replace(bend=partial(reduced.source, half=_half(reduced.required())))
 
     def numbers(self, share: float) -> Numbers:
         """See :class:`~.spatial.Part`."""

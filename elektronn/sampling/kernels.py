@@ -1,12 +1,8 @@
-"""The compiled loops of the sampler. All run without the interpreter's lock, so that threads are enough.
+"""The compiled loops of the sampler but those of the row kernel. All run without the interpreter's lock.
 
 Coordinates are checked by the caller: the part of the source that a map needs is known before it is cut. Indices are
-clamped all the same, so that rounding at the border reads the border. Sums may be contracted to fused multiply-adds,
-nothing else: whole-voxel maps stay exact, and NaN stays NaN.
-
-A row of the patch goes through stages, each a loop over short buffers: coordinates, the corners of every voxel, their
-mean, the grey curve. All but the second become vector code; that one is two loads per voxel of bytes, because bytes
-are packed by fours before.
+clamped all the same, so that rounding at the border reads the border. The compiler may change no sum, so that a batch
+does not depend on the processor.
 """
 
 from __future__ import annotations
@@ -96,8 +92,8 @@ def _row_places(m, shifts, section, spacing, z, y, first, step, row, out):  # ty
 @njit(nogil=True, cache=True, error_model="numpy")
 def nearest(source, matrix, shifts, controls, spacing, start, stride, out):  # type: ignore[no-untyped-def]
     """The nearest voxels of ``source`` at the patch voxels ``start + i·stride`` only; halves go up."""
-    top, left, right = source.shape[0] - 1, source.shape[1] - 1, source.shape[2] - 1
-    places, row = np.empty((3, out.shape[2])), np.empty((3, controls.shape[3]))
+    flat, size, count = source.reshape(-1), source.shape, out.shape[2]
+    places, row, index = np.empty((3, count)), np.empty((3, controls.shape[3])), np.empty(count, np.int64)
     section = np.empty((3, controls.shape[2], controls.shape[3]))
     for i in range(out.shape[0]):
         z = start[0] + i * stride[0]
@@ -106,11 +102,15 @@ def nearest(source, matrix, shifts, controls, spacing, start, stride, out):  # t
         for j in range(out.shape[1]):
             y = start[1] + j * stride[1]
             _row_places(matrix, shifts, section, spacing, z, y, start[2], stride[2], row, places)
-            for k in range(out.shape[2]):
-                p = min(max(np.int64(places[0, k] + 0.5), 0), top)
-                q = min(max(np.int64(places[1, k] + 0.5), 0), left)
-                r = min(max(np.int64(places[2, k] + 0.5), 0), right)
-                out[i, j, k] = source[p, q, r]
+            for k in range(count):
+                index[k] = min(max(np.int64(places[0, k] + 0.5), 0), size[0] - 1)
+            for axis in range(1, 3):
+                for k in range(count):
+                    near = min(max(np.int64(places[axis, k] + 0.5), 0), size[axis] - 1)
+                    index[k] = index[k] * size[axis] + near
+            # nothing but loads, so that many wait for a distant memory at a time
+            for k in range(count):
+                out[i, j, k] = flat[np.uint64(index[k])]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

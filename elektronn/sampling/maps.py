@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.axes import Size
+from elektronn.sampling.places import extent, moved, product, spread
 
 Matrix = NDArray[np.float64]
 Points = NDArray[np.float64]
@@ -36,8 +38,6 @@ class Ripple:
     @property
     def bounds(self) -> Points:
         """Smallest and largest displacement ``(2, zyx)`` that can occur."""
-        from elektronn.sampling.places import spread
-
         found: Points = spread(self.controls)
         return found
 
@@ -71,8 +71,7 @@ def _weights(at: NDArray[np.int64], spacing: int, count: int) -> Points:
     return weights
 
 
-@dataclass(frozen=True)
-class Map:
+class Map(NamedTuple):
     """``outer · bend(inner · p) + ripple(p) + shift of p's section``; the parts that nobody asked for are absent.
 
     Attributes:
@@ -83,8 +82,8 @@ class Map:
             the labels of a misaligned section may stay where they are. ``None`` without any.
     """
 
-    outer: Matrix = field(default_factory=lambda: IDENTITY)
-    inner: Matrix = field(default_factory=lambda: IDENTITY)
+    outer: Matrix = IDENTITY
+    inner: Matrix = IDENTITY
     bend: Bend | None = None
     ripple: Ripple | None = None
     image_shifts: NDArray[np.float64] | None = None
@@ -92,25 +91,16 @@ class Map:
 
     def after(self, matrix: Matrix) -> Map:
         """This map behind a projective one: the patch voxel meets ``matrix`` first."""
-        from elektronn.sampling.places import product
-
         if self.bend is None:
-            return self._with(product(self.outer, matrix), self.inner)
-        return self._with(self.outer, product(self.inner, matrix))
+            return self._replace(outer=product(self.outer, matrix))
+        return self._replace(inner=product(self.inner, matrix))
 
     def moved(self, by: Sequence[float] | Points) -> Map:
         """This map with all image voxels moved ``by`` zyx voxels."""
-        from elektronn.sampling.places import moved
-
-        return self._with(moved(self.outer, np.asarray(by, np.float64)), self.inner)
-
-    def _with(self, outer: Matrix, inner: Matrix) -> Map:
-        return Map(outer, inner, self.bend, self.ripple, self.image_shifts, self.label_shifts)
+        return self._replace(outer=moved(self.outer, np.asarray(by, np.float64)))
 
     def within(self, start: Sequence[int]) -> Matrix:
         """Patch voxel → voxel of the box that begins at ``start``, as a matrix; only for maps without a ``bend``."""
-        from elektronn.sampling.places import moved
-
         matrix: Matrix = moved(self.outer, -np.array(start, np.float64))
         return matrix
 
@@ -148,12 +138,10 @@ class Map:
             array([[ 2., 10., 20.],
                    [ 6., 18., 28.]])
         """
-        from elektronn.sampling.places import extent
-
         found: Points
         if self.bend is not None:
             axes = [np.arange(a, b + 1) for a, b in zip(first, last)]
-            at = replace(self, ripple=None).coordinates(axes, shifts).reshape(3, -1)
+            at = self._replace(ripple=None).coordinates(axes, shifts).reshape(3, -1)
             found = np.stack([at.min(1), at.max(1)])
         else:
             found = extent(self.outer, _ends(tuple(first), tuple(last)), NO_SHIFTS if shifts is None else shifts)

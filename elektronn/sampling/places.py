@@ -94,16 +94,20 @@ def room(patch, outputs, frame, has_volume):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def settle(where, room, patch, outputs, frame):  # type: ignore[no-untyped-def]
-    """The translation (3,) that lies ``where`` (0…1 per axis) in a :func:`room`, and the voxels that are then needed.
+def settle(where, matrix, patch, outputs, frame, has_volume):  # type: ignore[no-untyped-def]
+    """Lay a patch ``where`` (0…1 per axis) in the :func:`room` that it has.
 
-    They are ``start`` and ``stop`` (4, 3) of the box in the image, and of the one in the labels.
+    Returns:
+        Whether there is room; the map to that place; ``start`` and ``stop`` of the voxels that are then needed from the
+        image and from the labels (4, 3).
     """
-    by, boxes = np.empty(3), np.empty((4, 3), np.int64)
+    free, by, boxes = room(patch, outputs, frame, has_volume), np.empty(3), np.empty((4, 3), np.int64)
+    is_free = True
     for i in range(3):
-        by[i] = room[0, i] + np.floor(where[i] * (room[1, i] - room[0, i] + 1))
-        boxes[0, i] = max(np.int64(np.floor(patch[0, i] + by[i])), 0)
-        boxes[1, i] = min(np.int64(np.ceil(patch[1, i] + by[i])) + 1, frame[0, i])
-        boxes[2, i] = max(np.int64(np.floor(outputs[0, i] + by[i] - frame[1, i])), 0)
-        boxes[3, i] = min(np.int64(np.ceil(outputs[1, i] + by[i] - frame[1, i])) + 1, frame[2, i])
-    return by, boxes
+        is_free &= free[1, i] >= free[0, i]
+        by[i] = free[0, i] + np.floor(where[i] * (free[1, i] - free[0, i] + 1))
+        boxes[0, i] = np.int64(max(np.floor(patch[0, i] + by[i]), 0))
+        boxes[1, i] = np.int64(min(np.ceil(patch[1, i] + by[i]) + 1, frame[0, i]))
+        boxes[2, i] = np.int64(max(np.floor(outputs[0, i] + by[i] - frame[1, i]), 0))
+        boxes[3, i] = np.int64(min(np.ceil(outputs[1, i] + by[i] - frame[1, i]) + 1, frame[2, i]))
+    return is_free, moved(matrix, by), boxes

@@ -1,305 +1,110 @@
-"""The row kernel: image samples of a warped patch row by row, written as LLVM IR where loops of numba are too slow.
+"""The row kernel: samples of a warped patch row by row.
 
 A row goes through stages, each a loop over short buffers: coordinates, the corners of every voxel, their mean, the grey
-curve. All but the second are vector code; that one is a single load per voxel of bytes, because the four voxels that
-lie around a place in z and y are packed into one word before, and the neighbour along x is the next word.
+curve. All but the second are vector code (:mod:`~elektronn.sampling.row_code`; whoever changes it touches this file, as
+numba looks only here whether what it has cached is old). The second is a single load per voxel of bytes, because the
+four voxels that lie around a place in z and y are packed into one word before, and the neighbour along x is the next.
 
-Every operation is named, fused multiply-adds too, and nothing may be contracted or reordered: the same bytes on every
-processor, whatever its vectors. The caller answers for addresses and coordinates; indices are clamped all the same.
+The caller answers for coordinates; indices are clamped all the same.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
-from numba.core import cgutils as _cgutils
-from numba.extending import intrinsic as _intrinsic
+from numba import njit
 
 from elektronn.sampling.kernels import ripple_line, ripple_row, ripple_section
+from elektronn.sampling.row_code import (
+    DESK,
+    FRACTIONS,
+    LANES,
+    LINE,
+    OFFSETS,
+    PIECE,
+    RAMP,
+    RIPPLE,
+    bend,
+    blend,
+    fetch,
+    locate,
+    weave,
+)
 
-# their types say less than they take
-cgutils: Any = _cgutils
-intrinsic: Any = _intrinsic
-
-LANES = 32
-"""Voxels in step: two registers of AVX-512, four of AVX2. While one waits for its result, the other goes on."""
-
-PIECE = 16
-"""Voxels that are packed together."""
-
-_LOG = (1.44269645, -0.721364021, 0.480629146, -0.359350652, 0.295633614, -0.269506276, 0.172128737)
-"""log2(1 + t) / t for 1 + t between √½ and √2; fitted at Chebyshev points."""
-
-_EXP = (0.693147182, 0.240223482, 0.0555035695, 0.00966637395, 0.00133908668)
-"""(2**t − 1) / t on −½…½. With the other polynomial a power is right to 1e-6 of its value, worst case."""
-
-_ROOT_HALF = 0x3F3504F3  # bits of √½
-_ROUNDER = 12582912.0  # added to a small float, it leaves the nearest whole number in the last bits
-
-# rows of the desk, the buffers of one row of the patch
-_RAMP, _RIPPLE, _FRACTIONS, _OFFSETS, _LINE, _CORNERS, _DESK = 0, 1, 4, 7, 8, 9, 11
-
-_BYTE, _WORD, _LONG, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
-_FLOATS, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
-
-
-class _Code:
-    """Emits operations on vectors of :data:`LANES` floats or words."""
-
-    def __init__(self, b: Any) -> None:
-        self.b = b
-
-    def load(self, address: Any, kind: Any) -> Any:
-        """What lies at an address."""
-        return self.b.load(self.b.inttoptr(address, kind.as_pointer()), align=1)
-
-    def store(self, value: Any, address: Any) -> None:
-        """Put a value at an address."""
-        self.b.store(value, self.b.inttoptr(address, value.type.as_pointer()), align=1)
-
-    def at(self, base: Any, step: Any, count: int) -> Any:
-        """``base + count · step``."""
-        return self.b.add(base, self.b.mul(step, _LONG(count)))
-
-    def spread(self, base: Any, index: int, kind: Any = _FLOATS) -> Any:
-        """One number of an array of 32-bit numbers in all lanes."""
-        some = ir.Constant(kind, ir.Undefined)
-        first = self.b.insert_element(some, self.load(self.at(base, _LONG(4), index), kind.element), _WORD(0))
-        return self.b.shuffle_vector(first, some, ir.Constant(_WORDS, [0] * LANES))
-
-    def fused(self, x: Any, y: Any, z: Any) -> Any:
-        """``x · y + z``, rounded once."""
-        kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
-        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, f"llvm.fma.v{LANES}f32"), [x, y, z])
-
-    def horner(self, numbers: tuple[float, ...], x: Any) -> Any:
-        """A polynomial."""
-        total = floats(numbers[-1])
-        for number in numbers[-2::-1]:
-            total = self.fused(total, x, floats(number))
-        return total
-
-    def clipped(self, x: Any) -> Any:
-        """Between 0 and 1."""
-        b, zero, one = self.b, floats(0), floats(1)
-        above = b.select(b.fcmp_ordered(">", x, zero), x, zero)
-        return b.select(b.fcmp_ordered("<", above, one), above, one)
-
-    def power(self, x: Any, exponent: Any) -> Any:
-        """``x ** exponent`` for x in 0…1: 2 to the exponent times the logarithm."""
-        b = self.b
-        bits = b.bitcast(x, _WORDS)
-        scale = b.ashr(b.sub(bits, words(_ROOT_HALF)), words(23))
-        t = b.fsub(b.bitcast(b.sub(bits, b.shl(scale, words(23))), _FLOATS), floats(1))
-        log = b.fmul(self.fused(self.horner(_LOG, t), t, b.sitofp(scale, _FLOATS)), exponent)
-        log = b.select(b.fcmp_ordered(">", log, floats(-125)), log, floats(-125))
-        rounded = b.fadd(log, floats(_ROUNDER))
-        t = b.fsub(log, b.fsub(rounded, floats(_ROUNDER)))
-        part = b.bitcast(self.fused(self.horner(_EXP, t), t, floats(1)), _WORDS)
-        raised = b.bitcast(b.add(part, b.shl(b.bitcast(rounded, _WORDS), words(23))), _FLOATS)
-        return b.select(b.fcmp_ordered(">", x, floats(0)), raised, floats(0))
-
-    def each(self, count: Any, width: int = LANES) -> Any:
-        """Loop over the first voxels of blocks that cover ``count`` ≥ ``width``; the last block reaches back."""
-        b = self.b
-        return _Blocks(b, b.udiv(b.add(count, _LONG(width - 1)), _LONG(width)), b.sub(count, _LONG(width)), width)
-
-
-class _Blocks:
-    """The loop of :meth:`_Code.each`."""
-
-    def __init__(self, b: Any, blocks: Any, last: Any, width: int) -> None:
-        self.b, self.last, self.width = b, last, width
-        self.loop = cgutils.for_range(b, blocks)
-
-    def __enter__(self) -> Any:
-        first = self.b.mul(self.loop.__enter__().index, _LONG(self.width))
-        return self.b.select(self.b.icmp_signed("<", first, self.last), first, self.last)
-
-    def __exit__(self, *error: Any) -> None:
-        self.loop.__exit__(*error)
-
-
-def floats(value: float) -> Any:
-    """A constant in all lanes."""
-    return ir.Constant(_FLOATS, [float(np.float32(value))] * LANES)
-
-
-def words(value: int) -> Any:
-    """A constant in all lanes."""
-    return ir.Constant(_WORDS, [value] * LANES)
-
-
-def _of_addresses(count: int) -> Any:
-    return types.void(*[types.int64] * count)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def locate(_: Any, numbers: Any, desk: Any, pitch: Any, count: Any) -> Any:
-    """Index of the corner below every voxel of a row, and the fractions behind it.
-
-    ``numbers``: homogeneous coordinates of the first voxel and what one voxel adds to them (8 floats); last index zyx,
-    voxels between planes and between rows (5 integers).
-    """
-
-    def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
-        numbers, desk, pitch, count = given
-        code = _Code(b)
-        start, slope = ([code.spread(numbers, i + k) for i in range(4)] for k in (0, 4))
-        last, steps = ([code.spread(numbers, i, _WORDS) for i in r] for r in (range(8, 11), range(11, 13)))
-        with code.each(count) as first:
-            here = b.add(desk, b.shl(first, _LONG(2)))
-            ramp = code.load(here, _FLOATS)
-            *moved, w = (code.fused(s, ramp, h) for s, h in zip(slope, start))
-            w, offset = b.fdiv(floats(1), w), None
-            for axis in range(3):
-                place = code.fused(moved[axis], w, code.load(code.at(here, pitch, _RIPPLE + axis), _FLOATS))
-                # compared without sign, so that what lies below 0 does not stay there, either
-                index = b.fptosi(place, _WORDS)
-                index = b.select(b.icmp_unsigned("<", index, last[axis]), index, last[axis])
-                fraction = b.fsub(place, b.sitofp(index, _FLOATS))
-                code.store(fraction, code.at(here, pitch, _FRACTIONS + axis))
-                step = b.mul(index, steps[axis]) if axis < 2 else index
-                offset = step if offset is None else b.add(offset, step)
-            code.store(offset, code.at(here, pitch, _OFFSETS))
-        return context.get_dummy_value()
-
-    return _of_addresses(4), emit
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def fetch(_: Any, packed: Any, desk: Any, pitch: Any, count: Any) -> Any:
-    """The packed word of every voxel of a row and the next one: all eight corners in one load."""
-
-    def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
-        packed, desk, pitch, count = given
-        code = _Code(b)
-        offsets, corners = (code.at(desk, pitch, row) for row in (_OFFSETS, _CORNERS))
-        with code.each(count) as first:
-            for i in range(LANES):
-                voxel = b.add(first, _LONG(i))
-                offset = b.sext(code.load(b.add(offsets, b.shl(voxel, _LONG(2))), _WORD), _LONG)
-                found = code.load(b.add(packed, b.shl(offset, _LONG(2))), _LONG)
-                code.store(found, b.add(corners, b.shl(voxel, _LONG(3))))
-        return context.get_dummy_value()
-
-    return _of_addresses(4), emit
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def blend(_: Any, numbers: Any, desk: Any, pitch: Any, count: Any, target: Any) -> Any:
-    """Trilinear means of the corners, times the first of ``numbers``, plus the second."""
-
-    def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
-        numbers, desk, pitch, count, target = given
-        code = _Code(b)
-        scale, shift = code.spread(numbers, 0), code.spread(numbers, 1)
-        both = ir.VectorType(_WORD, 2 * LANES)
-        with code.each(count) as first:
-            here = b.add(desk, b.shl(first, _LONG(2)))
-            fz, fy, fx = (code.load(code.at(here, pitch, _FRACTIONS + axis), _FLOATS) for axis in range(3))
-            corners = code.load(b.add(code.at(desk, pitch, _CORNERS), b.shl(first, _LONG(3))), both)
-            left, right = (
-                b.shuffle_vector(
-                    corners, ir.Constant(both, ir.Undefined), ir.Constant(_WORDS, [2 * i + k for i in range(LANES)])
-                )
-                for k in (0, 1)
-            )
-            means = []
-            for shift_bits in (0, 8, 16, 24):
-                p, q = (
-                    b.sitofp(b.and_(b.lshr(word, words(shift_bits)), words(255)), _FLOATS) for word in (left, right)
-                )
-                means.append(code.fused(b.fsub(q, p), fx, p))
-            near = code.fused(b.fsub(means[1], means[0]), fy, means[0])
-            far = code.fused(b.fsub(means[3], means[2]), fy, means[2])
-            value = code.fused(b.fsub(far, near), fz, near)
-            code.store(code.fused(value, scale, shift), b.add(target, b.shl(first, _LONG(2))))
-        return context.get_dummy_value()
-
-    return _of_addresses(5), emit
-
-
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def bend(_: Any, raised: Any, numbers: Any, source: Any, count: Any, target: Any) -> Any:
-    """``clip(v, 0, 1)``, to the power of the first of ``numbers`` if ``raised`` (a constant)."""
-
-    def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
-        numbers, source, count, target = given[1:]
-        code = _Code(b)
-        exponent = code.spread(numbers, 0)
-        with code.each(count) as first:
-            place = b.shl(first, _LONG(2))
-            value = code.clipped(code.load(b.add(source, place), _FLOATS))
-            if raised.literal_value:
-                value = code.power(value, exponent)
-            code.store(value, b.add(target, place))
-        return context.get_dummy_value()
-
-    return types.void(raised, *[types.int64] * 4), emit
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def weave(_: Any, first: Any, second: Any, third: Any, fourth: Any, count: Any, target: Any) -> Any:
-    """One byte of each of four rows in turn."""
-
-    def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
-        *sources, count, target = given
-        code = _Code(b)
-        piece = ir.VectorType(_BYTE, PIECE)
-        joined = ir.Constant(ir.VectorType(_WORD, 2 * PIECE), list(range(2 * PIECE)))
-        turns = [k * PIECE + i for i in range(PIECE) for k in range(4)]
-        woven = ir.Constant(ir.VectorType(_WORD, 4 * PIECE), turns)
-        with code.each(count, PIECE) as place:
-            a, c, d, e = (code.load(b.add(source, place), piece) for source in sources)
-            pairs = [b.shuffle_vector(x, y, joined) for x, y in ((a, c), (d, e))]
-            code.store(b.shuffle_vector(*pairs, woven), b.add(target, b.shl(place, _LONG(2))))
-        return context.get_dummy_value()
-
-    return _of_addresses(6), emit
+MARGIN = 0.01
+"""Voxels by which coordinates of float32 may be wrong, and more."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def pack(box):  # type: ignore[no-untyped-def]
-    """Words ``(z, y, x + 1)`` of four neighbours: voxel, the next along y, the same two of the next section.
+def pack(box, z, words):  # type: ignore[no-untyped-def]
+    """One section of words ``(z, y, x + 1)`` of four neighbours: voxel, the next along y, the same two a section on.
 
     At an end the voxel is its own neighbour. The part of a large cube that a patch needs is read once, in order.
     """
     depth, height, width = box.shape
-    packed = np.empty((depth, height, width + 1), np.uint32)
-    bytes_ = packed.view(np.uint8)
-    for z in range(depth):
-        for y in range(height):
-            below, down, line = min(z + 1, depth - 1), min(y + 1, height - 1), packed[z, y]
-            near, side, far, edge = box[z, y], box[z, down], box[below, y], box[below, down]
-            if width >= PIECE:
-                sources = near.ctypes.data, side.ctypes.data, far.ctypes.data, edge.ctypes.data
-                weave(sources[0], sources[1], sources[2], sources[3], width, line.ctypes.data)
-            else:
-                for x in range(width):
-                    word = bytes_[z, y, 4 * x : 4 * x + 4]
-                    word[0], word[1], word[2], word[3] = near[x], side[x], far[x], edge[x]
-            line[width] = line[width - 1]
-    return packed
+    pieces = words.view(np.uint8)
+    below = min(z + 1, depth - 1)
+    for y in range(height):
+        down, line = min(y + 1, height - 1), words[z, y]
+        near, side, far, edge = box[z, y], box[z, down], box[below, y], box[below, down]
+        if width >= PIECE:
+            first, second = near.ctypes.data, side.ctypes.data
+            weave(first, second, far.ctypes.data, edge.ctypes.data, width, line.ctypes.data)
+        else:
+            for x in range(width):
+                word = pieces[z, y, 4 * x : 4 * x + 4]
+                word[0], word[1], word[2], word[3] = near[x], side[x], far[x], edge[x]
+        line[width] = line[width - 1]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pack_for(box, matrix, is_rippled, z, size, is_packed, words):  # type: ignore[no-untyped-def]
+    """Pack what a section of the patch needs and none before it did: fresh words are still in the cache."""
+    low, high = np.inf, -np.inf
+    for corner in range(4):
+        y, x = (size[1] - 1) * (corner >> 1), (size[2] - 1) * (corner & 1)
+        w = matrix[3, 0] * z + matrix[3, 1] * y + matrix[3, 2] * x + matrix[3, 3]
+        at = (matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 2] * x + matrix[0, 3]) / w
+        low, high = min(low, at), max(high, at)
+    last = box.shape[0] - 1
+    first, final = max(int(low - MARGIN), 0), min(int(high + MARGIN), last)
+    if is_rippled:
+        first, final = 0, last
+    for section in range(first, final + 1):
+        if not is_packed[section]:
+            is_packed[section] = True
+            pack(box, section, words)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _new_desk(columns):  # type: ignore[no-untyped-def]
     """Buffers for rows of so many voxels, filled up with the last voxel to :data:`LANES`."""
-    desk = np.zeros((_DESK, max(columns, LANES)), np.float32)
+    desk = np.zeros((DESK, max(columns, LANES)), np.float32)
     for x in range(desk.shape[1]):
-        desk[_RAMP, x] = min(x, columns - 1)
+        desk[RAMP, x] = min(x, columns - 1)
     return desk
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _tools(columns, curve):  # type: ignore[no-untyped-def]
+    """Desk, numbers of ``locate``, of ``blend`` and of ``bend``."""
+    scale, a, b, g = curve
+    level = np.array([scale * a, b], np.float32) if a >= 0 else np.array([scale, 0.0], np.float32)
+    return _new_desk(columns), np.empty(13, np.float32), level, np.array([g], np.float32)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _ripple(section, spacing, y, row, columns, desk):  # type: ignore[no-untyped-def]
+    """Displacements of one row, if there are any."""
+    if section.shape[2]:
+        ripple_line(section, spacing[1], y, row)
+        ripple_row(row, spacing[2], columns, desk[RIPPLE : RIPPLE + 3])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _float_means(values, up, down, aside, desk, numbers, columns, target):  # type: ignore[no-untyped-def]
     """As ``fetch`` and ``blend``, for float32."""
-    offsets = desk[_OFFSETS].view(np.int32)
-    fz, fy, fx = desk[_FRACTIONS], desk[_FRACTIONS + 1], desk[_FRACTIONS + 2]
+    offsets = desk[OFFSETS].view(np.int32)
+    fz, fy, fx = desk[FRACTIONS], desk[FRACTIONS + 1], desk[FRACTIONS + 2]
     for x in range(columns):
         a = np.uint64(offsets[x])
         b = np.uint64(a + up)
@@ -314,17 +119,18 @@ def _float_means(values, up, down, aside, desk, numbers, columns, target):  # ty
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _finish(source, exponent, target):  # type: ignore[no-untyped-def]
-    """The grey curve behind its contrast and brightness, from a line of the desk to a row of the patch."""
+def _finish(source, exponent, is_bent, target):  # type: ignore[no-untyped-def]
+    """From a line of the desk to a row of the patch: the grey curve behind its contrast and brightness."""
     columns, count, numbers = target.shape[0], source.shape[0], exponent.ctypes.data
     is_direct = columns >= LANES and target.strides[0] == 4
     where = target.ctypes.data if is_direct else source.ctypes.data
-    if exponent[0] == 1:
+    if is_bent and exponent[0] == 1:
         bend(False, numbers, source.ctypes.data, count, where)
-    else:
+    elif is_bent:
         bend(True, numbers, source.ctypes.data, count, where)
-    if not is_direct:
-        target[:] = source[:columns]
+    if not (is_direct and is_bent):
+        for x in range(columns):
+            target[x] = source[x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -337,17 +143,16 @@ def bend_values(image, a, b, g):  # type: ignore[no-untyped-def]
             row = image[z, y]
             for x in range(columns):
                 line[x] = a * row[x] + b
-            _finish(line, exponent, row)
+            _finish(line, exponent, True, row)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _frame(words, values, whole):  # type: ignore[no-untyped-def]
+def _frame(box, is_packed, whole):  # type: ignore[no-untyped-def]
     """Last indices and pitches of a box for ``locate``, and the ways to the next voxels of floats."""
-    depth, height, width = words.shape if words.shape[0] else values.shape
-    plane, pitch = height * width, width
+    depth, height, width = box.shape
     # words hold the neighbours themselves, and one more at the end of a row
-    width -= 1 if words.shape[0] else 0
-    reach = 1 if words.shape[0] else 2
+    reach, pitch = (1, width + 1) if is_packed else (2, width)
+    plane = height * pitch
     whole[8], whole[9], whole[10] = max(depth - reach, 0), max(height - reach, 0), max(width - reach, 0)
     whole[11], whole[12] = plane, pitch
     # along an axis of one voxel the next is the same
@@ -371,12 +176,11 @@ def _lay(m, shifts, z, y, numbers):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (zyx float32) with trilinear samples of a box, then the grey curve.
+def warp_bytes(box, matrix, shifts, controls, spacing, curve, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (zyx float32) with trilinear samples of a box of bytes (zyx), then the grey curve.
 
     Args:
-        words: the box (zyx) as :func:`pack` makes it, or empty.
-        values: the box as float32, if ``words`` is empty.
+        box: rows without gaps.
         matrix: 4×4 float64, patch voxel → voxel of the box, homogeneous.
         shifts: ``(sections, 2)`` displacement y, x of the patch's sections, or empty.
         controls, spacing: of :class:`~elektronn.sampling.maps.Ripple`, or empty.
@@ -384,30 +188,39 @@ def warp_rows(words, values, matrix, shifts, controls, spacing, curve, out):  # 
             unless a < 0.
     """
     depth, rows, columns = out.shape
-    is_packed, is_bent = words.shape[0] > 0, curve[1] >= 0
-    desk, row_numbers = _new_desk(columns), np.empty(13, np.float32)
-    up, down, aside = _frame(words, values, row_numbers.view(np.int32))
-    line, all_values = desk[_LINE], values.reshape(-1)
-    scale, a, b, g = curve
-    level, exponent = np.array([scale * a, b] if is_bent else [scale, 0.0], np.float32), np.array([g], np.float32)
-    numbers, buffers, pitch, count = row_numbers.ctypes.data, desk.ctypes.data, desk.strides[0], desk.shape[1]
+    desk, numbers, level, exponent = _tools(columns, curve)
+    _frame(box, True, numbers.view(np.int32))
+    words = np.empty((box.shape[0], box.shape[1], box.shape[2] + 1), np.uint32)
+    is_packed = np.zeros(box.shape[0], np.bool_)
     section, row = np.empty((3, controls.shape[2], controls.shape[3])), np.empty((3, controls.shape[3]))
-    is_rippled = controls.shape[3] > 0
+    buffers, pitch, count, line = desk.ctypes.data, desk.strides[0], desk.shape[1], desk[LINE]
     for z in range(depth):
-        if is_rippled:
+        _pack_for(box, matrix, controls.shape[3] > 0, z, out.shape, is_packed, words)
+        if controls.shape[3]:
             ripple_section(controls, spacing[0], z, section)
         for y in range(rows):
-            if is_rippled:
-                ripple_line(section, spacing[1], y, row)
-                ripple_row(row, spacing[2], columns, desk[_RIPPLE : _RIPPLE + 3])
-            _lay(matrix, shifts, z, y, row_numbers)
-            locate(numbers, buffers, pitch, count)
-            if is_packed:
-                fetch(words.ctypes.data, buffers, pitch, count)
-                blend(level.ctypes.data, buffers, pitch, count, line.ctypes.data)
-            else:
-                _float_means(all_values, up, down, aside, desk, level, columns, line)
-            if is_bent:
-                _finish(line, exponent, out[z, y])
-            else:
-                out[z, y, :] = line[:columns]
+            _ripple(section, spacing, y, row, columns, desk)
+            _lay(matrix, shifts, z, y, numbers)
+            locate(numbers.ctypes.data, buffers, pitch, count)
+            fetch(words.ctypes.data, buffers, pitch, count)
+            blend(level.ctypes.data, buffers, pitch, count, line.ctypes.data)
+            _finish(line, exponent, curve[1] >= 0, out[z, y])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def warp_floats(box, matrix, shifts, controls, spacing, curve, out):  # type: ignore[no-untyped-def]
+    """As :func:`warp_bytes`, for a box of float32 without gaps."""
+    depth, rows, columns = out.shape
+    desk, numbers, level, exponent = _tools(columns, curve)
+    up, down, aside = _frame(box, False, numbers.view(np.int32))
+    values, line = box.reshape(-1), desk[LINE]
+    section, row = np.empty((3, controls.shape[2], controls.shape[3])), np.empty((3, controls.shape[3]))
+    for z in range(depth):
+        if controls.shape[3]:
+            ripple_section(controls, spacing[0], z, section)
+        for y in range(rows):
+            _ripple(section, spacing, y, row, columns, desk)
+            _lay(matrix, shifts, z, y, numbers)
+            locate(numbers.ctypes.data, desk.ctypes.data, desk.strides[0], desk.shape[1])
+            _float_means(values, up, down, aside, desk, level, columns, line)
+            _finish(line, exponent, curve[1] >= 0, out[z, y])

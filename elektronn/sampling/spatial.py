@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.axes import Size
-from elektronn.sampling.maps import IDENTITY, Map, Matrix, Ripple, points
 from elektronn.settings import Field, Fraction, Positive, Settings, checked
+
+if TYPE_CHECKING:  # maps are compiled code, which settings do not need
+    from elektronn.sampling.maps import Map, Matrix
 
 NonNegative = Annotated[float, Field(ge=0)]
 TooLarge = Literal["plain", "shrink", "error"]
@@ -115,7 +117,7 @@ ORDERS = tuple(permutations((0, 1, 2)))
 def _turn(z: bool, y: bool, x: bool, order: tuple[int, ...], may_stay: bool) -> Turn:
     """Mirrored along the axes that are true, after the axes were exchanged as in ``order``."""
     matrix = np.diag([-1.0 if z else 1.0, -1.0 if y else 1.0, -1.0 if x else 1.0, 1.0])
-    turned = matrix if order == (0, 1, 2) else matrix @ IDENTITY[[*order, 3]]
+    turned = matrix if order == (0, 1, 2) else matrix @ np.eye(4)[[*order, 3]]
     return Turn(turned, matrix if may_stay else None)
 
 
@@ -241,6 +243,8 @@ class Elastic(Settings):
         """One displacement; ``None``: not this time."""
         if random.random() >= self.probability:
             return None
+        from elektronn.sampling.maps import points
+
         spacing = Size(*self.spacing_vox)
         controls = random.uniform(-1, 1, (3, *points(patch, spacing)))
         return Displacement(controls * np.reshape(self.amplitude_vox, (3, 1, 1, 1)), spacing, self.too_large)
@@ -257,10 +261,14 @@ class Displacement:
 
     def onto(self, map: Map, share: float) -> Map:
         """See :class:`Part`."""
-        return replace(map, ripple=Ripple(self.controls * share, self.spacing)) if share else map
+        from elektronn.sampling.maps import Ripple
+
+        return map._replace(ripple=Ripple(self.controls * share, self.spacing)) if share else map
 
     def numbers(self, share: float) -> Numbers:
         """See :class:`Part`; the displacement is that of the voxels on the grid."""
+        from elektronn.sampling.maps import Ripple
+
         if not share:
             return {}
         grid = [np.arange(n - 3) * step for n, step in zip(self.controls.shape[1:], self.spacing)]
