@@ -9,6 +9,12 @@ _MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD, _ARENA_MAX = -4, -1, -2, -8
 _STEP = 64 << 20
 
 
+def give_back() -> None:
+    """Give memory that is kept but not used back to the system."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def keep_memory() -> bool:
     """Keep freed memory for the next array instead of giving it back to the system.
 
