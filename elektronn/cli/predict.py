@@ -108,6 +108,7 @@ def _one(given: argparse.Namespace, params: Params, device: torch.device, displa
             params.predict,
             device=device,
             voxel_nm=tuple(given.voxel_nm) if given.voxel_nm else None,
+            owns_process=given.owns_process,
             progress=display.advance,
             say=display.line,
         )
@@ -133,6 +134,7 @@ def _all(given: argparse.Namespace, params: Params, device: torch.device, displa
             params.predict,
             device=device,
             voxel_nm=row.voxel_nm,
+            owns_process=given.owns_process,
             progress=lambda done, total: display.advance(done, total, row.name),
             say=display.line,
         )

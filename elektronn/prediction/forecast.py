@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import os
 import shutil
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elektronn.errors import StorageError
 from elektronn.prediction.job import Job
-from elektronn.prediction.pipeline import DEPTH
+from elektronn.prediction.memory import available, resident
+from elektronn.prediction.plan import CHUNKS
+from elektronn.prediction.result import Result
 from elektronn.prediction.tiles import bytes_of
 
 GIB = 2**30
@@ -26,8 +26,8 @@ class Forecast:
     """Needs and means, bytes.
 
     Attributes:
-        memory: of this process at most, by the formula of the tiles and the blocks on their way.
-        disk: at most: the output is compressed, by how much nobody knows before.
+        memory: of this process at its peak.
+        disk: for the output, uncompressed until some of it was seen.
         free_memory, free_disk: what there is.
         device: memory of the GPU, where there is one.
     """
@@ -42,19 +42,15 @@ class Forecast:
     def of(cls, job: Job, done: int) -> Forecast:
         """For a job of which ``done`` blocks of the full level are there already."""
         plan, result = job.plan, job.result
-        cell = np.dtype(result.dtype).itemsize * (1 if result.is_single else len(result.classes))
+        cell = cell_of(result)
         voxels = plan.size.voxels + sum(level.size.voxels for level in plan.levels)
         copies = 1 if job.work.out.format == "zarr" else 2
-        block = [min(n, b) for n, b in zip(plan.size, plan.block)]
-        around = math.prod(n + f - 1 for n, f in zip(block, job.geometry.field))
-        image = around * job.image.volume.channels * job.image.volume.dtype.itemsize
-        on_the_way = (2 + DEPTH) * (image + math.prod(block) * cell)
         tile = bytes_of(job.trained.network.document, job.geometry, plan.tile)
         on_gpu = job.device.type == "cuda"
         return cls(
-            on_the_way + _resident() + (0 if on_gpu else tile),
+            job.allowance.expected(0 if on_gpu else tile),
             voxels * cell * (1 - done / len(plan.boxes)) + plan.size.voxels * cell * (copies - 1),
-            _available() + _resident(),
+            available() + resident(),
             shutil.disk_usage(job.work.out.path.parent).free,
             tile if on_gpu else 0.0,
         )
@@ -71,6 +67,13 @@ class Forecast:
                 "free some space or choose another place"
             )
 
+    def seen(self, job: Job, share: float) -> Forecast:
+        """The forecast when some tiles are done; ``share`` is what their outputs were compressed to."""
+        memory = self.memory if job.device.type == "cuda" else job.allowance.seen()
+        packed = 1.0 if job.work.out.format == "npy" else share
+        whole = job.plan.size.voxels * cell_of(job.result) if job.work.out.format != "zarr" else 0
+        return replace(self, memory=memory, disk=share * (self.disk - whole) + packed * whole)
+
     def line(self, minutes: float) -> str:
         """One line for people, with the minutes that the first tiles promise."""
         gpu = f" and {_amount(self.device)} on the GPU" if self.device else ""
@@ -81,31 +84,26 @@ class Forecast:
             if is_tight
         ]
         return (
-            f"needs {_amount(self.memory)} RAM{gpu}, up to {_amount(self.disk)} disk, {time}; "
+            f"needs {_amount(self.memory)} RAM{gpu}, {_amount(self.disk)} disk, {time}; "
             f"you have {_amount(self.free_memory)} RAM, {_amount(self.free_disk)} disk"
             + (f": {' and '.join(tight)} may not be enough" if tight else "")
         )
 
 
+def cell_of(result: Result) -> int:
+    """Bytes that one voxel of an output takes, all classes."""
+    return np.dtype(result.dtype).itemsize * (1 if result.is_single else len(result.classes))
+
+
+def packed_share(values: NDArray[Any]) -> float:
+    """What the first chunk of values (zyx or czyx) is compressed to in the store, as a part of it."""
+    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+
+    z, y, x = CHUNKS
+    chunk = np.ascontiguousarray(values[..., :z, :y, :x])
+    return float(len(Zstd(level=1).encode(chunk)) / chunk.nbytes)
+
+
 def _amount(count: float) -> str:
     """Bytes for people."""
     return f"{count / GIB:.1f} GiB" if count >= 0.1 * GIB else f"{count / 2**20:.1f} MiB"
-
-
-def _available() -> float:
-    """Memory that is free for this process: of the machine, and of its control group."""
-    found = [float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        found = [1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])]
-    with suppress(OSError, ValueError):
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        found.append(float(limit - used))
-    return min(found)
-
-
-def _resident() -> float:
-    """Memory that this process has now."""
-    with suppress(OSError, ValueError):
-        return float(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-    return 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from elektronn.network.document import Document
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import Sink, Volume, check_target, create_volume, open_volume
 from elektronn.volumes.npy import open_npy
+from elektronn.volumes.stored import Stored, is_mapped
 
 NOTHING = Size(0, 0, 0)
 
@@ -67,7 +69,7 @@ class Image:
     def _read(self, box: Box) -> NDArray[np.generic]:
         """A box of the file."""
         try:
-            block = self.volume.read(box, order="czyx")
+            block = _from_map(self.volume, box) if is_mapped(self.volume.stored) else self.volume.read(box, "czyx")
         except DataError as error:
             error.args = (f"{error}; what is damaged lies in zyx {tuple(box.start)} to {tuple(box.stop)}",)
             raise
@@ -130,6 +132,16 @@ def _flat(address: Address, document: Document) -> tuple[NDArray[Any], str] | No
     return (array, "cyx") if is_channels and document.is_flat else None
 
 
+def _from_map(volume: Volume, box: Box) -> NDArray[Any]:
+    """A box of a file that is mapped into memory, section by section, so that little of the file counts as our memory."""
+    block: NDArray[Any] = np.empty((volume.channels, *box.size), volume.dtype)
+    for z in range(box.size.z):
+        section = Box(box.start, Size(box.start.z + 1, *box.stop[1:])).shifted((z, 0, 0))
+        block[:, z : z + 1] = volume.read(section, "czyx")
+        let_go(volume.stored)
+    return block
+
+
 def _mirrored(start: int, stop: int, extent: int) -> NDArray[np.int64]:
     """Places in an axis of ``extent`` that is continued by its mirror image again and again; edges are repeated."""
     turn = np.arange(start, stop) % (2 * extent)
@@ -168,6 +180,18 @@ def create_result(image: Image, out: Address, shape: tuple[int, ...], dtype: str
         result = result[None]
     with writing(out.path) as part, part.open("wb") as file:
         np.save(file, result)
+
+
+def let_go(stored: Stored) -> None:
+    """Take the pages of a mapped file out of the memory of this process; they are read again when they are needed."""
+    inner = getattr(stored, "stored", None)
+    if inner is not None:
+        let_go(inner)
+    elif isinstance(stored, np.memmap) and hasattr(mmap.mmap, "madvise"):
+        pages: Any = stored.base
+        while not isinstance(pages, mmap.mmap):
+            pages = pages.base
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)

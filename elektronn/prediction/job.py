@@ -14,6 +14,7 @@ from elektronn.geometry import Geometry
 from elektronn.network.weights import Model
 from elektronn.prediction.certificate import Certificate
 from elektronn.prediction.images import Image
+from elektronn.prediction.memory import Allowance
 from elektronn.prediction.plan import Plan
 from elektronn.prediction.result import Result
 from elektronn.prediction.settings import PredictSettings
@@ -33,6 +34,7 @@ class Job:
         manifest: file to write at the end.
         settings: as given; ``device`` as chosen.
         stamp: of the files of the image when it was opened.
+        allowance: of memory.
         missing_chunks: of the image, which count as its fill value.
     """
 
@@ -45,6 +47,7 @@ class Job:
     settings: PredictSettings
     device: torch.device
     stamp: str
+    allowance: Allowance
     missing_chunks: int = 0
 
     @property

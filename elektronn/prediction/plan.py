@@ -28,8 +28,8 @@ SHARD = Size(*(4 * n for n in CHUNKS))
 LARGEST = 4
 """Files along a block, at most."""
 
-WITHOUT_EFFECT = ("device", "threads", "certificate", "missing_chunks")
-"""Settings that may differ between those who work on one output."""
+WITHOUT_EFFECT = ("device", "threads", "certificate", "missing_chunks", "memory_gb")
+"""Settings that may differ between those who work on one output; its tiles are those of who came first."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,25 @@ class Plan:
 
     @classmethod
     def of(
-        cls, document: Document, geometry: Geometry, size: Size, settings: PredictSettings, facts: Mapping[str, Any]
+        cls,
+        document: Document,
+        geometry: Geometry,
+        size: Size,
+        settings: PredictSettings,
+        facts: Mapping[str, Any],
+        room: float,
     ) -> Plan:
-        """The plan for an output of ``size`` without coarser levels; ``facts`` say which model and image."""
+        """The plan for an output of ``size`` without coarser levels.
+
+        Args:
+            document, geometry: of the network.
+            size: of the output, zyx.
+            settings: as given.
+            facts: say which model and image.
+            room: for one tile, bytes.
+        """
         block = block_for(geometry, size)
-        tile = choose_tile(document, geometry, Size(*map(min, size, block)), settings.memory_gb * 1e9)
+        tile = choose_tile(document, geometry, Size(*map(min, size, block)), room)
         effective = {name: value for name, value in plain(settings).items() if name not in WITHOUT_EFFECT}
         return cls(size, block, tile, {**facts, "settings": effective, "code": code_digest(*CODE)})
 
@@ -101,8 +115,8 @@ class Plan:
         return fingerprint(self.plain, [])
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
-        """What another plan (plain data) has different, in words."""
-        ours, theirs = self.plain, dict(other)
+        """What another plan (plain data) has different, in words; tiles may differ."""
+        ours, theirs = {**self.plain, "tile": other.get("tile")}, dict(other)
         mine, his = ours.pop("settings"), theirs.pop("settings", {})
         changed = sorted(name for name in mine.keys() | his.keys() if mine.get(name) != his.get(name))
         found = [f"predict.{name} ({his.get(name)}, now {mine.get(name)})" for name in changed]

@@ -24,7 +24,8 @@ class PredictSettings(Settings):
     """Chunks that are not in a zarr or HDF5 image: a copy that broke off (``refuse``), or parts that are empty and count as
     the fill value (``fill``)."""
     memory_gb: Annotated[float, Field(gt=0)] = 2.0
-    """Memory that one tile may take, GB; larger tiles compute less twice."""
+    """Memory that the command takes at most, GB, all included; larger tiles compute less twice. On a GPU, and called from
+    Python: what one tile may take."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     engine: EngineName = "auto"

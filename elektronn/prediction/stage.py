@@ -20,6 +20,7 @@ from elektronn.prediction.forecast import Forecast
 from elektronn.prediction.gaps import gaps
 from elektronn.prediction.images import open_image
 from elektronn.prediction.job import Job
+from elektronn.prediction.memory import allowance_for
 from elektronn.prediction.pipeline import Waits
 from elektronn.prediction.plan import Plan, stamp
 from elektronn.prediction.pyramid import levels_for
@@ -45,6 +46,7 @@ def predict(
     *,
     device: torch.device,
     voxel_nm: tuple[float, float, float] | None = None,
+    owns_process: bool = False,
     progress: Progress = lambda done, total: None,
     say: Say = lambda text: None,
 ) -> Certificate:
@@ -54,6 +56,19 @@ def predict(
     ``czyx``, all classes, and so does a model whose outputs are values. The output begins at voxel ``offset_vox`` of
     the image and carries voxel size and translation, so that it overlays the image in a viewer. A flat ``.npy`` image
     (yx or cyx) gives an ``.npy`` of the same axes; see :func:`elektronn.prediction.images.open_image`.
+
+    Args:
+        model: model file.
+        image: volume to predict.
+        out: where the output goes.
+        manifest: file that says what made it.
+        settings: of the section ``predict``.
+        device: where to compute.
+        voxel_nm: voxel size where the image does not say it.
+        owns_process: whether this process does nothing else; then ``predict.memory_gb`` holds for all of it, else for
+            one tile.
+        progress: called with (tiles done, tiles in all).
+        say: called with lines for people.
 
     Finished blocks lie in ``OUT.part`` until all are there (see :mod:`elektronn.prediction.work`): the same call goes
     on where another was killed, and any number of processes, on any machines that see the folder, may make the same
@@ -85,12 +100,12 @@ def predict(
         with at(str(image)):
             size = geometry.dense(source.size)
         facts = {"model": digest(model), "image": f"{image.key}{image.crop}{image.axes}"}
-        plan = Plan.of(document, geometry, size, settings, facts)
+        result = Result.of(trained, settings)
+        allowance = allowance_for(trained.network, source, result, size, settings, device if owns_process else None)
+        plan = Plan.of(document, geometry, size, settings, facts, allowance.room_for(document, geometry, size))
         levels = levels_for(size, source.volume.voxel_nm, settings.pyramid, out.key or "0")
         plan = replace(plan, levels=tuple(levels))
-        job = Job(
-            trained, source, Result.of(trained, settings), plan, Work(out), manifest, settings, device, stamp(image)
-        )
+        job = Job(trained, source, result, plan, Work(out), manifest, settings, device, stamp(image), allowance)
         job.work.settle(manifest)
         found = job.made_before()
         if found is None:
@@ -113,7 +128,9 @@ def _looked_at(job: Job, say: Say) -> Job:
 def _run(job: Job, progress: Progress, say: Say) -> Certificate:
     """Compute what is not there yet, alone or with others, and finish."""
     try:
-        job.work.begin(job.plan, job.result.shape(job.plan.size), job.result.dtype, **job.place)
+        plan = job.work.begin(job.plan, job.result.shape(job.plan.size), job.result.dtype, **job.place)
+        job.allowance.check(job.trained.network.document, job.geometry, plan.tile)
+        job = replace(job, plan=plan)
         with Claims(job.work.blocks) as claims:
             return _share(job, claims, progress, say)
     except ConfigError:
@@ -129,7 +146,11 @@ def _run(job: Job, progress: Progress, say: Say) -> Certificate:
 def _share(job: Job, claims: Claims, progress: Progress, say: Say) -> Certificate:
     forecast = Forecast.of(job, len(claims.done() & set(job.plan.names)))
     forecast.check(job)
-    blocks = Blocks(job, claims, progress, lambda minutes: say(f"{job.work.out}: {forecast.line(minutes)}"))
+
+    def paced(minutes: float, share: float) -> None:
+        say(f"{job.work.out}: {forecast.seen(job, share).line(minutes)}")
+
+    blocks = Blocks(job, claims, progress, paced)
     waits = Waits()
     while job.work.blocks.exists():
         renew(job, claims, say)

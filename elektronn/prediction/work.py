@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.artefacts import digest, digest_of, digests, remove, storage, write_json, write_text
-from elektronn.axes import Box
+from elektronn.axes import Box, Size
 from elektronn.errors import ConfigError, DataError, StorageError
 from elektronn.prediction.plan import CHUNKS, Plan
 from elektronn.prediction.pyramid import Level, described
@@ -49,8 +49,11 @@ class Work:
         self.key = self.address.key or "0"
         self._arrays: dict[str, Any] = {}
 
-    def begin(self, plan: Plan, shape: tuple[int, ...], dtype: str, **said: Any) -> None:
+    def begin(self, plan: Plan, shape: tuple[int, ...], dtype: str, **said: Any) -> Plan:
         """Make the folder, or join those who work in it.
+
+        Returns:
+            The plan, with the tiles of those who came first: then every block has the same bytes whoever computes it.
 
         Raises:
             ConfigError: what is there is made of something else.
@@ -63,15 +66,17 @@ class Work:
             try:
                 os.link(hidden, self.folder / PLAN)
             except FileExistsError:
-                self._check(plan)
+                plan = replace(plan, tile=Size(*self._checked(plan)["tile"]))
             finally:
                 hidden.unlink()
         if not self.store.exists():
             self._create(plan.levels, shape, dtype, **said)
+        return plan
 
-    def _check(self, plan: Plan) -> None:
+    def _checked(self, plan: Plan) -> dict[str, Any]:
+        """The plan that is there, of the same but for its tiles."""
         try:
-            found = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+            found: dict[str, Any] = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
         except ValueError:
             found = {}
         if others := plan.differences(found):
@@ -79,6 +84,7 @@ class Work:
                 f"{self.out}: {self.folder} holds unfinished work on it, made with another {', another '.join(others)}; "
                 "go on with what it was begun with, name another output, or remove that folder to begin anew"
             )
+        return found
 
     def _create(self, levels: Sequence[Level], shape: tuple[int, ...], dtype: str, **said: Any) -> None:
         """An empty store; of several processes that make one, the first wins."""

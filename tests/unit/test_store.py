@@ -404,7 +404,7 @@ def test_the_forecast_names_needs_means_and_what_is_tight() -> None:
     gib = 2.0**30
     said = Forecast(4 * gib, 300 * gib, 2 * gib, 100 * gib).line(90.4)
     assert said == (
-        "needs 4.0 GiB RAM, up to 300.0 GiB disk, about 90 min; you have 2.0 GiB RAM, 100.0 GiB disk: "
+        "needs 4.0 GiB RAM, 300.0 GiB disk, about 90 min; you have 2.0 GiB RAM, 100.0 GiB disk: "
         "memory and disk may not be enough"
     )
     assert (
