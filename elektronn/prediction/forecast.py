@@ -96,14 +96,16 @@ def cell_of(result: Result) -> int:
 
 
 def packed_share(values: NDArray[Any]) -> float:
-    """What the first chunk of values (zyx or czyx) is compressed to in the store, as a part of it."""
+    """What the first chunk of each class of values (zyx or czyx) is compressed to in the store, as a part of it."""
     from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 
     z, y, x = CHUNKS
-    chunk = np.ascontiguousarray(values[..., :z, :y, :x])
-    return float(len(Zstd(level=1).encode(chunk)) / chunk.nbytes)
+    chunks = [np.ascontiguousarray(one[:z, :y, :x]) for one in values.reshape(-1, *values.shape[-3:])]
+    return float(sum(len(Zstd(level=1).encode(chunk)) for chunk in chunks) / sum(chunk.nbytes for chunk in chunks))
 
 
 def _amount(count: float) -> str:
     """Bytes for people."""
-    return f"{count / GIB:.1f} GiB" if count >= 0.1 * GIB else f"{count / 2**20:.1f} MiB"
+    if count >= 0.1 * GIB:
+        return f"{count / GIB:.{1 if count >= GIB else 2}f} GiB"
+    return f"{count / 2**20:.1f} MiB"

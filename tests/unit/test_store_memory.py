@@ -1,0 +1,157 @@
+"""The promise of ``predict.memory_gb``: what is measured, remembered, refused and given back; processes: tests/workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from elektronn.axes import Box, Size
+from elektronn.errors import ConfigError
+from elektronn.network.build import Network, build
+from elektronn.network.chain import NetworkSettings, chain
+from elektronn.prediction import memory
+from elektronn.prediction.forecast import packed_share
+from elektronn.prediction.images import Image
+from elektronn.prediction.memory import MARGIN, UNMEASURED, Allowance, OnTheWay, Program, measure
+from elektronn.prediction.plan import Plan
+from elektronn.prediction.settings import PredictSettings
+from elektronn.prediction.tiles import bytes_of, choose_tile
+from elektronn.prediction.work import Work
+from elektronn.volumes.address import parse_address
+from elektronn.volumes.arrays import open_volume
+
+NET = NetworkSettings(kernels=((1, 4, 4), (2, 3, 3)), pools=((1, 2, 2), (1, 1, 1)), features=(4, 5))
+WANTED = Size(64, 256, 256)
+
+
+@pytest.fixture
+def network() -> Network:
+    return build(chain(NET), seed=1)
+
+
+class Eater:
+    """An engine whose tiles take ``factor`` times what the formula says; counts them and the memory of the process."""
+
+    name = "eater"
+
+    def __init__(self, network: Network, patch: pytest.MonkeyPatch, factor: float) -> None:
+        self.network, self.factor, self.sizes, self.has = network, factor, list[Size](), 3e8
+        patch.setattr(memory, "resident", lambda: self.has)
+        patch.setattr(memory, "give_back", lambda: setattr(self, "has", 3e8))
+
+    def block(self, image: np.ndarray) -> np.ndarray:
+        self.sizes.append(tile := self.network.geometry.dense(image.shape[1:]))
+        self.has = max(self.has, 3e8 + self.factor * bytes_of(self.network.document, self.network.geometry, tile))
+        return image
+
+
+def measured(network: Network, engine: Callable[[], Eater], limit: float, wanted: Size = WANTED) -> Program:
+    dtype = np.dtype(np.uint8)
+    return measure(network.document, network.geometry, engine, wanted, lambda used: limit - used, dtype, [limit])  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.3, 1.9])
+def test_tiles_are_measured_in_a_part_of_the_room_and_the_figures_are_remembered(
+    network: Network, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    eater, limit = Eater(network, monkeypatch, factor), 4e8
+    found = measured(network, lambda: eater, limit)
+    assert found.size == 3e8
+    assert found.factor == pytest.approx(factor)
+    assert len(eater.sizes) == 1 + 3 + 3
+    assert eater.has == 3e8, "what the measurement took is given back"
+    largest = max(bytes_of(network.document, network.geometry, size) for size in eater.sizes)
+    assert 3e8 + factor * largest < 0.9 * limit
+    again = measured(network, lambda: pytest.fail("is not measured again"), limit)
+    assert again == found
+
+
+def test_what_fits_anyway_is_not_measured(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    eater = Eater(network, monkeypatch, 1.0)
+    assert measured(network, lambda: eater, 1e9, Size(4, 20, 20)) == Program(3e8, 0.0)
+    assert len(eater.sizes) == 1
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.7, 1.3])
+def test_the_room_leaves_a_margin_beside_program_and_blocks(network: Network, factor: float) -> None:
+    allowance = Allowance(6e8, OnTheWay(5e7, 5e7, 1e7), Program(3e8, factor))
+    room = allowance.room_for(network.document, network.geometry, WANTED)
+    assert room * (MARGIN * factor or UNMEASURED) == pytest.approx(2e8)
+    tile = choose_tile(network.document, network.geometry, WANTED, room)
+    allowance.check(network.document, network.geometry, tile)
+    assert allowance.expected(room) <= 6e8
+    with pytest.raises(
+        ConfigError,
+        match=r"predict.memory_gb: 0.6 is too little: the program takes 0.30 GB, blocks on their way 0.10 GB, .* at least",
+    ):
+        allowance.check(network.document, network.geometry, WANTED)
+
+
+def test_the_least_that_is_named_is_enough(network: Network) -> None:
+    way, program = OnTheWay(5e7, 5e7, 1e7), Program(3e8, 1.3)
+    with pytest.raises(ConfigError) as refused:
+        Allowance(3e8, way, program).room_for(network.document, network.geometry, WANTED)
+    least = float(str(refused.value).split()[-1])
+    assert Allowance(1e9 * least, way, program).room_for(network.document, network.geometry, WANTED) > 0
+    with pytest.raises(ConfigError):
+        Allowance(1e9 * (least - 0.02), way, program).room_for(network.document, network.geometry, WANTED)
+
+
+def test_unused_memory_is_given_back_when_little_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = list[float]()
+    for has in (4e8, 5.7e8):
+        monkeypatch.setattr(memory, "resident", lambda has=has: has)
+        monkeypatch.setattr(memory, "give_back", lambda has=has: given.append(has))
+        Allowance(6e8, OnTheWay(0, 0, 0), Program(3e8)).keep()
+        Allowance(1.0, OnTheWay(0, 0, 0)).keep()
+    assert given == [5.7e8]
+
+
+def test_who_joins_takes_the_tiles_of_who_came_first(tmp_path: Path, network: Network) -> None:
+    size, work = Size(8, 60, 60), Work(parse_address(f"{tmp_path}/p.zarr"))
+
+    def plan(room: float, **settings: object) -> Plan:
+        chosen = PredictSettings(memory_gb=room / 1e9, **settings)  # type: ignore[arg-type]
+        return Plan.of(network.document, network.geometry, size, chosen, {"model": "m"}, room)
+
+    first = work.begin(plan(1e9), tuple(size), "uint8", attributes={})
+    small = plan(1e5)
+    assert small.tile != first.tile
+    joined = Work(work.out).begin(small, tuple(size), "uint8", attributes={})
+    assert joined.tile == first.tile
+    assert joined.fingerprint == first.fingerprint
+    with pytest.raises(ConfigError, match=r"another predict.output \(uint8, now float16\)"):
+        work.begin(plan(1e5, output="float16"), tuple(size), "uint8", attributes={})
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell")
+def test_a_mapped_image_is_read_without_keeping_its_pages(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (16, 700, 2000), np.uint8)
+    np.save(tmp_path / "image.npy", values)
+
+    def mapped() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("RssFile")).split()[1])
+
+    with open_volume(parse_address(f"{tmp_path}/image.npy")) as volume:
+        before = mapped()
+        image = Image(volume, "zyx", any_floats=False)
+        box = Box(Size(1, 0, 300), Size(16, 700, 900))
+        np.testing.assert_array_equal(image.read(box)[0], values[box.slices])
+        assert mapped() - before < 4e6 < values.nbytes
+
+
+def test_the_part_that_is_left_by_compression_is_that_of_chunks_of_one_class() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 70, 70), np.uint8)
+    assert packed_share(noise) == pytest.approx(1, abs=0.01)
+    assert packed_share(np.stack([noise, 255 - noise])) == pytest.approx(1, abs=0.01)
+    assert packed_share(np.zeros_like(noise)) < 0.01
