@@ -181,7 +181,7 @@ def _work(
         return lambda _, part: layer.run_direct(a, b, layout, ONE, size, part), _planes(size.z, len(scratch))
     down = layer.tiles_down(size)
     if size.z >= 2 * len(scratch):
-        parts = [integers(*planes, 0, down) for planes in _planes(size.z, len(scratch))]
+        parts = [integers(*planes, 0, down) for planes in _even(size.z, len(scratch))]
     else:
         parts = [integers(0, size.z, *rows) for rows in _rows(down, len(scratch))]
     return lambda worker, part: layer.run_winograd(a, b, layout, size, part, scratch[worker]), parts
@@ -191,6 +191,11 @@ def _planes(count: int, workers: int) -> list[Integers]:
     """Equal parts of ``count``."""
     cuts = np.linspace(0, count, min(workers, count) + 1).astype(np.int64)
     return [integers(*pair) for pair in pairwise(cuts)]
+
+
+def _even(count: int, workers: int) -> list[Integers]:
+    """The same, each but the last an even number: pairs of planes stay together."""
+    return [np.minimum(2 * pair, count) for pair in _planes(-(-count // 2), workers)]
 
 
 def _rows(count: int, workers: int) -> list[Integers]:

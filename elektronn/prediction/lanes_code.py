@@ -1,7 +1,8 @@
 """Machine code of the lanes engine: register tiles as LLVM IR, callable from numba functions.
 
 Everything works on vectors of 16 floats (one AVX-512 register) at plain addresses; strides and shifts are bytes. The
-caller answers for the addresses. ``rows``, ``vectors``, ``edge`` and ``relu`` are constants of the compiled code.
+caller answers for the addresses. ``rows``, ``most``, ``edge`` and ``relu`` are constants of the compiled code, and so
+are the ``vectors`` of :func:`convolve`.
 
 Winograd's transforms use the points 0, 1, −1, 2, −2, ∞ (Lavin & Gray 2016, arXiv:1509.09308): windows of 6×6 inputs give
 tiles of (7 − k)×(7 − k) outputs of a k×k kernel, for k = 2, 3 and 4 from the same transformed input.
@@ -9,6 +10,7 @@ tiles of (7 − k)×(7 − k) outputs of a k×k kernel, for k = 2, 3 and 4 from 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -47,6 +49,12 @@ def _store(b: Any, value: Any, address: Any) -> None:
     b.store(value, b.inttoptr(address, _VECTOR.as_pointer()), align=4)
 
 
+def _pass(b: Any, value: Any, address: Any) -> None:
+    """Store a whole line past the cache: what it is stored over need not be read."""
+    store = b.store(value, b.inttoptr(address, _VECTOR.as_pointer()), align=_BYTES)
+    store.set_metadata("nontemporal", b.module.add_metadata([ir.IntType(32)(1)]))
+
+
 def _spread(b: Any, address: Any) -> Any:
     """One float in all lanes."""
     some = ir.Constant(_VECTOR, ir.Undefined)
@@ -60,12 +68,12 @@ def _fused(b: Any, x: Any, y: Any, z: Any) -> Any:
     return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.fma.v16f32"), [x, y, z])
 
 
-def _expect(b: Any, address: Any, writing: bool) -> None:
+def _expect(b: Any, address: Any) -> None:
     """Have the cache fetch a line that will be needed."""
     number = ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
     call = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0i8")
-    b.call(call, [b.inttoptr(address, ir.IntType(8).as_pointer()), number(int(writing)), number(3), number(1)])
+    b.call(call, [b.inttoptr(address, ir.IntType(8).as_pointer()), number(0), number(3), number(1)])
 
 
 def _positive(b: Any, x: Any) -> Any:
@@ -103,6 +111,22 @@ class _Tile:
             for x, place in zip(inputs, row):
                 b.store(_fused(b, x, weight, b.load(place)), place)
 
+    def values(self) -> list[list[Any]]:
+        return [[self.b.load(place) for place in row] for row in self.sums]
+
+    def take(self, values: list[list[Any]]) -> None:
+        for row, line in zip(self.sums, values):
+            for place, value in zip(row, line):
+                self.b.store(value, place)
+
+    def add_all(self, source: Any, count: Any, pitch: Any, weight: Any) -> None:
+        """Add ``count`` products, the vectors ``pitch`` bytes apart; the counter of the weights goes on."""
+        b, place = self.b, _counter(self.b, source)
+        with cgutils.for_range(b, count):
+            self.add(b.load(place), b.load(weight))
+            b.store(b.add(b.load(place), pitch), place)
+            b.store(b.add(b.load(weight), _integer(4 * len(self.sums))), weight)
+
     def write(self, target: Any, pitch: Any, relu: bool) -> None:
         """One row every ``pitch`` bytes."""
         b = self.b
@@ -126,10 +150,18 @@ def _integer_of(constant: Any) -> int:
     return int(constant.literal_value)
 
 
+def _each(b: Any, most: Any, count: Any, emit: Callable[[int], None]) -> None:
+    """Code for every ``count`` from 1 to ``most``."""
+    for n in range(1, _integer_of(most) + 1):
+        with b.if_then(b.icmp_signed("==", count, _integer(n))):
+            emit(n)
+
+
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def multiply(
     _: Any,
     rows: Any,
+    most: Any,
     vectors: Any,
     sources: Any,
     shift: Any,
@@ -140,27 +172,87 @@ def multiply(
     target: Any,
     target_pitch: Any,
 ) -> Any:
-    """Matrix product: one row per weight, ``count`` vectors ``pitch`` apart behind each address of a table.
+    """Matrix product of up to ``most`` vectors per row: ``count`` times so many, ``pitch`` apart, behind each address of a table.
 
     ``target[i] = Σ_g Σ_k weights[(g · count + k) · rows + i] · (sources[g] + shift)[k · pitch]``
     """
 
     def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
-        table, shift, groups, count, pitch, weights, target, target_pitch = given[2:]
-        tile = _Tile(b, _integer_of(rows), _integer_of(vectors))
-        tile.fill([_constant(0)] * _integer_of(rows))
-        weight = _counter(b, weights)
-        with cgutils.for_range(b, groups) as loop:
-            start = b.add(_load(b, _shifted(b, table, _integer(8), loop.index), _WORD), shift)
-            place = _counter(b, start)
-            with cgutils.for_range(b, count):
-                tile.add(b.load(place), b.load(weight))
-                b.store(b.add(b.load(place), pitch), place)
-                b.store(b.add(b.load(weight), _integer(4 * _integer_of(rows))), weight)
-        tile.write(target, target_pitch, False)
+        vectors, table, shift, groups, count, pitch, weights, target, target_pitch = given[2:]
+
+        def product(n: int) -> None:
+            tile, weight = _Tile(b, _integer_of(rows), n), _counter(b, weights)
+            tile.fill([_constant(0)] * _integer_of(rows))
+            with cgutils.for_range(b, groups) as loop:
+                start = b.add(_load(b, _shifted(b, table, _integer(8), loop.index), _WORD), shift)
+                tile.add_all(start, count, pitch, weight)
+            tile.write(target, target_pitch, False)
+
+        _each(b, most, vectors, product)
         return context.get_dummy_value()
 
-    return _signature((rows, vectors), 8), emit
+    return _signature((rows, most), 9), emit
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def multiply_pair(
+    _: Any,
+    rows: Any,
+    most: Any,
+    vectors: Any,
+    source: Any,
+    lap: Any,
+    count: Any,
+    pitch: Any,
+    weights: Any,
+    target: Any,
+    other: Any,
+    target_pitch: Any,
+) -> Any:
+    """Two planes from the four products P₀ … P₃ with what :func:`mix` made, ``lap`` bytes apart.
+
+    ``target = P₀ + P₁ + P₂`` and ``other = P₀ − P₁ + P₃``, each product as in :func:`multiply`.
+    """
+
+    def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
+        vectors, source, lap, count, pitch, weights, target, other, target_pitch = given[2:]
+
+        def product(n: int) -> None:
+            tile, weight, found = _Tile(b, _integer_of(rows), n), _counter(b, weights), []
+            for i in range(2):
+                tile.fill([_constant(0)] * _integer_of(rows))
+                tile.add_all(_shifted(b, source, lap, i), count, pitch, weight)
+                found.append(tile.values())
+            for i, combine, there in ((2, b.fadd, target), (3, b.fsub, other)):
+                tile.take([[combine(x, y) for x, y in zip(*both)] for both in zip(*found)])
+                tile.add_all(_shifted(b, source, lap, i), count, pitch, weight)
+                tile.write(there, target_pitch, False)
+
+        _each(b, most, vectors, product)
+        return context.get_dummy_value()
+
+    return _signature((rows, most), 9), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def mix(_: Any, sources: Any, shift: Any, count: Any, target: Any, lap: Any) -> Any:
+    """Winograd's input transform of four planes along z: d₁ + d₂, d₂ − d₁, d₀ − d₂ and d₁ − d₃, ``lap`` bytes apart.
+
+    The planes are ``count`` vectors each, ``shift`` bytes behind four addresses of a table.
+    """
+
+    def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
+        table, shift, count, target, lap = given
+        starts = [b.add(_load(b, _shifted(b, table, _integer(8), _integer(i)), _WORD), shift) for i in range(4)]
+        with cgutils.for_range(b, count) as loop:
+            here = b.mul(loop.index, _integer(_BYTES))
+            d = [_load(b, b.add(start, here)) for start in starts]
+            mixed = [b.fadd(d[1], d[2]), b.fsub(d[2], d[1]), b.fsub(d[0], d[2]), b.fsub(d[1], d[3])]
+            for i, value in enumerate(mixed):
+                _store(b, value, b.add(_shifted(b, target, lap, i), here))
+        return context.get_dummy_value()
+
+    return _signature((), 5), emit
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -212,7 +304,7 @@ def analyse(_: Any, source: Any, row: Any, column: Any, target: Any, pitch: Any,
         ]
         for line in places:
             for place in line:
-                _expect(b, b.add(place, ahead), False)
+                _expect(b, b.add(place, ahead))
         columns = [_analysed(b, [_load(b, place) for place in line]) for line in places]
         for i in range(WINDOW):
             for j, value in enumerate(_analysed(b, [line[i] for line in columns])):
@@ -233,16 +325,15 @@ def synthesise(
     target: Any,
     row: Any,
     column: Any,
-    ahead: Any,
 ) -> Any:
-    """Winograd's output transform to ``edge`` × ``edge`` vectors: ``act(Aᵀ m A + bias)``; ``ahead`` as in :func:`analyse`."""
+    """Winograd's output transform to ``edge`` × ``edge`` vectors, whole lines of the cache: ``act(Aᵀ m A + bias)``.
+
+    By the time that the next layer reads them they would have left the cache.
+    """
 
     def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
-        source, pitch, bias, target, row, column, ahead = given[2:]
+        source, pitch, bias, target, row, column = given[2:]
         shift, size = _spread(b, bias), _integer_of(edge)
-        for i in range(size):
-            for j in range(size):
-                _expect(b, b.add(b.add(_shifted(b, target, row, i), _times(b, column, j)), ahead), True)
         columns = [
             _synthesised(b, [_load(b, _shifted(b, source, pitch, WINDOW * i + j)) for i in range(WINDOW)], size)
             for j in range(WINDOW)
@@ -251,10 +342,10 @@ def synthesise(
             for j, value in enumerate(_synthesised(b, [line[i] for line in columns], size)):
                 biased = b.fadd(value, shift)
                 result = _positive(b, biased) if _integer_of(relu) else biased
-                _store(b, result, b.add(_shifted(b, target, row, i), _times(b, column, j)))
+                _pass(b, result, b.add(_shifted(b, target, row, i), _times(b, column, j)))
         return context.get_dummy_value()
 
-    return _signature((edge, relu), 7), emit
+    return _signature((edge, relu), 6), emit
 
 
 def _analysed(b: Any, d: list[Any]) -> list[Any]:

@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.prediction import lanes_code
-from elektronn.prediction.lanes_code import LANES, WINDOW, analyse, convolve, multiply, synthesise
+from elektronn.prediction.lanes_code import (
+    LANES,
+    WINDOW,
+    analyse,
+    convolve,
+    mix,
+    multiply,
+    multiply_pair,
+    synthesise,
+)
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -43,6 +52,13 @@ def window_floats(features: int) -> int:
     The points lie one vector further apart than they are large, lest all fall into the same few lines of the cache.
     """
     return _POINTS * (features * TILES + 1) * LANES
+
+
+def scratch_floats(taps: int, before: int, written: int, paired: bool) -> int:
+    """Floats of scratch of one worker: a ring of planes and the products of ``written`` features."""
+    planes = taps + paired
+    mixed = planes * window_floats(before) // _POINTS if paired else 0
+    return planes * window_floats(before) + mixed + (1 + paired) * window_floats(written)
 
 
 @cache
@@ -86,21 +102,22 @@ def direct(rows: int, relu: int) -> Kernel:
 
 
 @cache
-def winograd(kernel: int, rows: int, relu: int) -> Kernel:
+def winograd(kernel: int, rows: int, relu: int, paired: int) -> Kernel:
     """A convolution with a lateral kernel of ``kernel`` × ``kernel`` on vectors of lanes; features in blocks of ``rows``.
 
-    Planes are transformed once each, into a ring of as many as the kernel has taps along z. The compiled function
-    computes the planes ``part[0] ≤ z < part[1]`` and the rows of tiles ``part[2] ≤ t < part[3]`` of ``target``:
+    Planes are transformed once each, into a ring of as many as are needed at a time. ``paired``: three taps along z and
+    two planes of output at a time, by Winograd's transform along z too, which takes four products in place of six. The
+    compiled function computes the planes ``part[0] ≤ z < part[1]`` and the rows of tiles ``part[2] ≤ t < part[3]`` of
+    ``target``; pairs begin at even planes:
 
     - source, target: buffers.
-    - weights: ``(36, blocks, taps · features_in, rows)``.
+    - weights: ``(36, blocks, products · features_in, rows)``, one product per tap or four.
     - bias: per feature.
     - pitches: of channel, plane and row, bytes.
-    - counts: taps along z, features before, features after, height and width of the output.
-    - ring: ``taps`` times :func:`window_floats` of the features before, scratch.
-    - products: :func:`window_floats` of the features after, whole blocks, scratch.
+    - counts: taps along z, features before, features after; depth, height and width of the output.
+    - scratch: :func:`scratch_floats` of them.
     """
-    edge, stamp = WINDOW + 1 - kernel, STAMP
+    edge, stamp, together = WINDOW + 1 - kernel, STAMP, 1 + paired
 
     @numba.njit(cache=True, nogil=True)
     def layer(
@@ -111,44 +128,53 @@ def winograd(kernel: int, rows: int, relu: int) -> Kernel:
         pitches: Integers,
         counts: Integers,
         part: Integers,
-        ring: Floats,
-        products: Floats,
+        scratch: Floats,
     ) -> None:
         assert stamp >= 0  # part of the key of the cache
         channel, plane, row = pitches
-        taps, before, after, height, width = counts
-        slots, places = np.empty(taps, np.int64), np.empty(TILES, np.int64)
-        table, size = slots.ctypes.data, 4 * taps * before * rows
+        taps, before, after, depth, height, width = counts
+        span = taps + paired  # planes that are needed at a time, and products
+        table, places, size = np.empty(span, np.int64), np.empty(TILES, np.int64), 4 * span * before * rows
         blocks = 4 * weights.size // (_POINTS * size)
         lap, step = before * _WIDE + _VECTOR, blocks * rows * _WIDE + _VECTOR
-        across = (width + edge - 1) // edge
-        for down in range(part[2], part[3]):
-            y = min(down * edge, height - edge)
-            for first in range(0, across, TILES):
-                tiles = min(TILES, across - first)
-                for t in range(tiles):
-                    places[t] = y * row + min((first + t) * edge, width - edge) * _VECTOR
-                for z in range(part[0], part[1] + taps - 1):
-                    here = ring.ctypes.data + (z % taps) * _POINTS * lap
-                    _enter(source.ctypes.data + z * plane, channel, row, places[:tiles], before, here)
-                    if z < part[0] + taps - 1:
-                        continue
-                    for k in range(taps):
-                        slots[k] = ring.ctypes.data + ((z + 1 + k) % taps) * _POINTS * lap
-                    for index in range(_POINTS * blocks):
-                        shift, weight = index // blocks * lap, weights.ctypes.data + index * size
-                        place = products.ctypes.data + index // blocks * step + index % blocks * rows * _WIDE
-                        if tiles == 1:
-                            multiply(rows, 1, table, shift, taps, before, _WIDE, weight, place, _WIDE)
-                        elif tiles == 2:
-                            multiply(rows, 2, table, shift, taps, before, _WIDE, weight, place, _WIDE)
-                        else:
-                            multiply(rows, TILES, table, shift, taps, before, _WIDE, weight, place, _WIDE)
+        mixed = scratch.ctypes.data + span * _POINTS * lap
+        products = mixed + paired * span * lap
+        across = -(-width // edge)
+        groups = -(-across // TILES)
+        for group in range(part[2] * groups, part[3] * groups):
+            # the last row and column of tiles are shifted back
+            y, first = min(group // groups * edge, height - edge), group % groups * TILES
+            tiles = min(TILES, across - first)
+            for t in range(tiles):
+                places[t] = y * row + min((first + t) * edge, width - edge) * _VECTOR
+            entered = part[0]
+            for z in range(part[0], part[1], together):
+                start = min(z, depth - together)
+                for new in range(entered, start + span):
+                    here = scratch.ctypes.data + new % span * _POINTS * lap
+                    _enter(source.ctypes.data + new * plane, channel, row, places[:tiles], before, here)
+                entered = start + span
+                for k in range(span):
+                    table[k] = scratch.ctypes.data + (start + k) % span * _POINTS * lap
+                for index in range(_POINTS * blocks):
+                    point, weight = index // blocks, weights.ctypes.data + index * size
+                    found = products + point * step + index % blocks * rows * _WIDE
+                    if paired:
+                        if index % blocks == 0:
+                            mix(table.ctypes.data, point * lap, before * TILES, mixed, lap)
+                        other = found + _POINTS * step
+                        multiply_pair(rows, TILES, tiles, mixed, lap, before, _WIDE, weight, found, other, _WIDE)
+                    else:
+                        sources, shift = table.ctypes.data, point * lap
+                        multiply(rows, TILES, tiles, sources, shift, taps, before, _WIDE, weight, found, _WIDE)
+                for k in range(z - start, together):
                     for c in range(after):
-                        line = target.ctypes.data + c * channel + (z - taps + 1) * plane
+                        line = target.ctypes.data + c * channel + (start + k) * plane
                         for t in range(tiles):
-                            found, shift = products.ctypes.data + c * _WIDE + t * _VECTOR, bias.ctypes.data + 4 * c
-                            synthesise(edge, relu, found, step, shift, line + places[t], row, _VECTOR, channel)
+                            found = products + k * _POINTS * step + c * _WIDE + t * _VECTOR
+                            synthesise(
+                                edge, relu, found, step, bias.ctypes.data + 4 * c, line + places[t], row, _VECTOR
+                            )
 
     return layer
 

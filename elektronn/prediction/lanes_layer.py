@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from elektronn.axes import Size
 from elektronn.network.layers import Convolution, activation_of
 from elektronn.prediction.lanes_code import WINDOW
-from elektronn.prediction.lanes_kernels import Floats, Integers, direct, window_floats, winograd
+from elektronn.prediction.lanes_kernels import Floats, Integers, direct, scratch_floats, winograd
 from elektronn.prediction.lanes_plan import Layout
 
 DIRECT_ROWS, WINOGRAD_ROWS = 10, 8
@@ -20,6 +20,10 @@ DIRECT_ROWS, WINOGRAD_ROWS = 10, 8
 
 FEW = 8
 """With fewer features before or after, Winograd's transforms cost more than they save."""
+
+
+PAIRED_TAPS = 3
+"""Kernels of so many planes are computed for two planes of output at a time."""
 
 
 def integers(*values: int) -> Integers:
@@ -55,8 +59,8 @@ class LaneLayer:
     @property
     def scratch(self) -> int:
         """Floats of scratch of one worker."""
-        ring = self.layer.kernel.z * window_floats(self.layer.features_in)
-        return ring + window_floats(_whole(self.layer.maps, WINOGRAD_ROWS))
+        taps, written = self.layer.kernel.z, _whole(self.layer.maps, WINOGRAD_ROWS)
+        return scratch_floats(taps, self.layer.features_in, written, taps == PAIRED_TAPS)
 
     def after(self, size: Size, dilation: Size) -> Size:
         """Size of the convolution's output."""
@@ -82,13 +86,17 @@ class LaneLayer:
         self, source: Floats, target: Floats, layout: Layout, size: Size, part: Integers, scratch: Floats
     ) -> None:
         """By Winograd: planes ``part[0] ≤ z < part[1]``, rows of tiles ``part[2] ≤ t < part[3]`` of an output of ``size``."""
-        weights, rows = self._winograd
+        paired = self.pairs(size)
+        weights, rows = self._paired if paired else self._winograd
         kernel, before = self.layer.kernel, self.layer.features_in
-        ring = kernel.z * window_floats(before)
         pitches = integers(4 * layout.channel, 4 * layout.plane, 4 * layout.row)
-        counts = integers(kernel.z, before, self.layer.maps, size.y, size.x)
-        run = winograd(kernel.x, rows, self._relu)
-        run(source, target, weights, self._bias, pitches, counts, part, scratch[:ring], scratch[ring:])
+        counts = integers(kernel.z, before, self.layer.maps, *size)
+        run = winograd(kernel.x, rows, self._relu, int(paired))
+        run(source, target, weights, self._bias, pitches, counts, part, scratch)
+
+    def pairs(self, size: Size) -> bool:
+        """Whether two planes at a time are computed of an output of ``size``."""
+        return self.layer.kernel.z == PAIRED_TAPS and size.z > 1
 
     def tiles_down(self, size: Size) -> int:
         """Rows of Winograd tiles of an output."""
@@ -111,10 +119,18 @@ class LaneLayer:
     @cached_property
     def _winograd(self) -> tuple[Floats, int]:
         """Transformed weights ``(36, blocks, taps · features_in, rows)``, rows."""
-        rows = _rows(self.layer.maps, WINOGRAD_ROWS)
-        points = _points(self.layer.kernel.x)
-        transformed = np.einsum("ai,bj,oczij->oabzc", points, points, self._weight)
-        flat = _padded(transformed.reshape(len(self._weight), WINDOW * WINDOW, -1), rows)
+        return self._blocks(self._weight)
+
+    @cached_property
+    def _paired(self) -> tuple[Floats, int]:
+        """The same, transformed along z too: as many products as the planes that :func:`.lanes_code.mix` makes."""
+        a, b, c = np.moveaxis(self._weight, 2, 0)
+        return self._blocks(np.stack([(a + b + c) / 2, (a - b + c) / 2, a, -c], 2))
+
+    def _blocks(self, weight: NDArray[np.float64]) -> tuple[Floats, int]:
+        rows, points = _rows(len(weight), WINOGRAD_ROWS), _points(self.layer.kernel.x)
+        transformed = np.einsum("ai,bj,oczij->oabzc", points, points, weight)
+        flat = _padded(transformed.reshape(len(weight), WINDOW * WINDOW, -1), rows)
         blocks = flat.reshape(-1, rows, *flat.shape[1:]).transpose(2, 0, 3, 1)
         return _as_floats(blocks), rows
 
