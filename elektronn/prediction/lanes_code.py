@@ -290,6 +290,30 @@ def convolve(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def weave(_: Any, source: Any, starts: Any, count: Any, target: Any) -> Any:
+    """Vectors of four runs of floats, four of each run at a time: whole lines past the cache.
+
+    The runs begin at a table of offsets behind ``source``, bytes.
+    """
+
+    def emit(context: Any, b: Any, _: Any, given: Any) -> Any:
+        source, table, count, target = given
+        four, number = ir.VectorType(_FLOAT, 4), ir.IntType(32)
+        runs = [b.add(source, _load(b, _shifted(b, table, _integer(8), _integer(i)), _WORD)) for i in range(4)]
+
+        def joined(first: Any, second: Any, length: int) -> Any:
+            return b.shuffle_vector(first, second, ir.Constant(ir.VectorType(number, length), list(range(length))))
+
+        with cgutils.for_range(b, count) as loop:
+            quarters = [_load(b, _shifted(b, run, _integer(16), loop.index), four) for run in runs]
+            whole = joined(joined(quarters[0], quarters[1], 8), joined(quarters[2], quarters[3], 8), LANES)
+            _pass(b, whole, _shifted(b, target, _integer(_BYTES), loop.index))
+        return context.get_dummy_value()
+
+    return _signature((), 4), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def analyse(_: Any, source: Any, row: Any, column: Any, target: Any, pitch: Any, ahead: Any) -> Any:
     """Winograd's input transform of 6×6 vectors: ``target[(6 i + j) · pitch] = (Bᵀ d B)[i, j]``.
 

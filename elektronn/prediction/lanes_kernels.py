@@ -26,6 +26,7 @@ from elektronn.prediction.lanes_code import (
     multiply,
     multiply_pair,
     synthesise,
+    weave,
 )
 
 Floats = NDArray[np.float32]
@@ -34,6 +35,9 @@ Kernel = Callable[..., None]
 
 DIRECT = 2
 """Vectors of a register tile of the direct convolution; with 10 rows it fills the registers."""
+
+FEW, MANY = 3, 8
+"""With so few rows or fewer, a tile of so many vectors."""
 
 TILES = 3
 """Winograd tiles that are multiplied together; with 8 rows they fill the registers."""
@@ -64,7 +68,8 @@ def scratch_floats(taps: int, before: int, written: int, paired: bool) -> int:
 @cache
 def direct(rows: int, relu: int) -> Kernel:
     """A convolution tap by tap; features in blocks of ``rows``."""
-    stamp = STAMP
+    stamp, vectors = STAMP, DIRECT if rows > FEW else MANY
+    wide = vectors * _VECTOR
 
     @numba.njit(cache=True, nogil=True)
     def layer(
@@ -81,22 +86,16 @@ def direct(rows: int, relu: int) -> Kernel:
         """``count`` floats of the planes ``part[0] ≤ z < part[1]``; up to 31 floats behind them are overwritten."""
         assert stamp >= 0  # part of the key of the cache
         size = 4 * rows * offsets.size
-        blocks = bias.size // rows
+        blocks, whole = bias.size // rows, 4 * count // wide * wide
         for z in range(part[0], part[1]):
-            for start in range(0, 4 * count, DIRECT * _VECTOR):
-                for block in range(blocks):
-                    convolve(
-                        rows,
-                        DIRECT,
-                        relu,
-                        source.ctypes.data + z * plane + start,
-                        offsets.ctypes.data,
-                        offsets.size,
-                        weights.ctypes.data + block * size,
-                        bias.ctypes.data + 4 * rows * block,
-                        target.ctypes.data + block * rows * channel + z * plane + start,
-                        channel,
-                    )
+            for block in range(blocks):
+                here, there = source.ctypes.data + z * plane, target.ctypes.data + block * rows * channel + z * plane
+                places, taps = offsets.ctypes.data, offsets.size
+                weight, shift = weights.ctypes.data + block * size, bias.ctypes.data + 4 * rows * block
+                for i in range(0, whole, wide):
+                    convolve(rows, vectors, relu, here + i, places, taps, weight, shift, there + i, channel)
+                for i in range(whole, 4 * count, DIRECT * _VECTOR):
+                    convolve(rows, DIRECT, relu, here + i, places, taps, weight, shift, there + i, channel)
 
     return layer
 
@@ -251,23 +250,46 @@ def scatter(
         target_extent: values per lane, zyx; those behind the image are set to 0.
     """
     depth, height, width = target_extent
+    starts = np.empty(4, np.int64)
     for z in range(first, first + extent[1]):
         for c in range(extent[0]):
+            plane = c * pitches[0] + (z - first) * pitches[1]
             for y in range(height):
+                vectors = 0
                 for lane in range(len(origins)):
+                    vectors = vectors if lane % LANES else 0
                     there = z - origins[lane, 0]
                     if there < 0 or there % strides[0] or there // strides[0] >= depth:
                         continue
+                    t = (lane // LANES) * target_pitches[0] + c * target_pitches[1]
+                    t += (there // strides[0]) * target_pitches[2] + y * target_pitches[3]
+                    if lane % LANES == 0:
+                        vectors = _quarters(origins[lane : lane + LANES], y, strides, extent, pitches[2], starts)
+                        vectors = min(vectors, width)
+                        weave(source.ctypes.data + 4 * plane, starts.ctypes.data, vectors, target.ctypes.data + 4 * t)
                     row = origins[lane, 1] + strides[1] * y
                     count = (extent[3] - origins[lane, 2] + strides[2] - 1) // strides[2] if row < extent[2] else 0
                     count = min(max(count, 0), width)
-                    s = c * pitches[0] + (z - first) * pitches[1] + row * pitches[2] + origins[lane, 2]
-                    t = (lane // LANES) * target_pitches[0] + c * target_pitches[1] + lane % LANES
-                    t += (there // strides[0]) * target_pitches[2] + y * target_pitches[3]
-                    for x in range(count):
-                        target[t + LANES * x] = source[s + strides[2] * x]
-                    for x in range(count, width):
-                        target[t + LANES * x] = np.float32(0)
+                    s = plane + row * pitches[2] + origins[lane, 2]
+                    for x in range(vectors, count):
+                        target[t + lane % LANES + LANES * x] = source[s + strides[2] * x]
+                    for x in range(max(vectors, count), width):
+                        target[t + lane % LANES + LANES * x] = np.float32(0)
+
+
+@numba.njit(nogil=True)
+def _quarters(origins: Integers, y: int, strides: Integers, extent: Integers, row: int, starts: Integers) -> int:
+    """How many vectors of a row of lanes can be woven of four runs of voxels; where those begin in the plane, bytes."""
+    count = extent[3]
+    for k in range(4):
+        high, left = origins[4 * k, 1] + strides[1] * y, origins[4 * k, 2]
+        is_run = strides[2] == 4 and high < extent[2] and origins[4 * k, 0] == origins[0, 0]
+        for i in range(1, 4):
+            z, y_first, x = origins[4 * k + i]
+            is_run = is_run and z == origins[4 * k, 0] and y_first == origins[4 * k, 1] and x == left + i
+        starts[k] = 4 * (high * row + left)
+        count = min(count, (extent[3] - left) // 4 if is_run else 0)
+    return int(max(count, 0))
 
 
 @numba.njit(cache=True, nogil=True)
