@@ -34,9 +34,9 @@ CODE: Mapping[str, tuple[str, ...]] = {
         "volumes/registration.py",
     ),
     "predict": ("geometry.py", "network", "prediction"),
-    "segment": ("segmentation",),
-    "evaluate": ("evaluation", "volumes/registration.py"),
-    "report": ("report",),
+    "segment": ("segmentation", "volumes/classes.py"),
+    "evaluate": ("evaluation", "volumes/classes.py", "volumes/registration.py"),
+    "report": ("report", "volumes/classes.py"),
 }
 """Stage → files and folders of the package whose code has a numeric effect on it; dvc.yaml lists the same."""
 
