@@ -24,6 +24,10 @@ rule report:
         manifests=of_experiment(
             "data/predictions/{exp}/{volume}.zarr.json", "valid", "test"
         ),
+        figures=lambda w: (
+            [f"data/reports/{w.exp}/segments.json"] if with_ids(w.exp) else []
+        ),
+        segments=of_segmented("data/segmentations/{exp}/{volume}.zarr"),
         code=code("report"),
     output:
         page=report(
@@ -53,4 +57,5 @@ rule report:
         " --evaluated {input.evaluated:q} --history {input.history:q} --card {input.card:q}"
         " --model {input.model:q} --events {input.events:q} --volumes {input.cards:q}"
         " --checks {input.checks:q} --labels {input.labels:q} --predictions {input.stores:q}"
+        " --segmentation {input.figures:q} --segments {input.segments:q}"
         " --params-json {params.cfg:q} --log {log:q}"
