@@ -42,11 +42,12 @@ class Cells:
             labels: as for :class:`Counter`.
             classes: as for :class:`Counter`.
         """
-        if scores.dtype == np.uint16:
-            scores = scores.astype(np.float32) / np.float32(65535)
         for place, box in self._parts(start, Size(*scores.shape)):
-            counter = Counter(scores.dtype, self.bins)
-            counter.add(scores[box.slices], labels[box.slices], classes)
+            part = scores[box.slices]
+            if part.dtype == np.uint16:
+                part = np.divide(part, np.float32(65535), dtype=np.float32)
+            counter = Counter(part.dtype, self.bins)
+            counter.add(part, labels[box.slices], classes)
             found = counter.histogram()
             self._found[place] = self._found[place] + found if place in self._found else found
 

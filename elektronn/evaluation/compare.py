@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from elektronn.axes import Box, blocks
 from elektronn.errors import ConfigError, DataError, at
+from elektronn.evaluation.ahead import ahead
 from elektronn.evaluation.contingency import Contingency, contingency, summed
 from elektronn.evaluation.placement import Place, intersection, overlap
 from elektronn.settings import Triple
@@ -65,16 +67,23 @@ def _tables(
     progress: Progress,
 ) -> Iterator[Contingency]:
     halo = (0, *(0 if border_nm is None else math.floor(border_nm / n) + 1 for n in pixel))
-    for done, box in enumerate(boxes, 1):
+
+    def read(box: Box) -> tuple[NDArray[Any], NDArray[Any], tuple[slice, slice, slice]] | None:
+        """Predicted ids, true ids of the same place and around it, and the place in those."""
         part = intersection(box, place.box)
-        if min(part.size) > 0:
-            inside = part.shifted(place.shift)
-            around = inside.grown(halo, halo).within(labels.size)
-            cut = inside.shifted(-n for n in around.start).slices
-            ids = labels.read(around)
-            masked = None if border_nm is None else near_border(ids, pixel, border_nm)[cut]
-            yield contingency(ids[cut], prediction.read(part), masked)
-        progress(done, len(boxes))
+        if min(part.size) < 1:
+            return None
+        inside = part.shifted(place.shift)
+        around = inside.grown(halo, halo).within(labels.size)
+        return prediction.read(part), labels.read(around), inside.shifted(-n for n in around.start).slices
+
+    with ahead(partial(read, box) for box in boxes) as parts:
+        for done, found in enumerate(parts, 1):
+            if found is not None:
+                predicted, ids, cut = found
+                masked = None if border_nm is None else near_border(ids, pixel, border_nm)[cut]
+                yield contingency(ids[cut], predicted, masked)
+            progress(done, len(boxes))
 
 
 def _pixel(prediction: Volume, labels: Volume) -> tuple[float, float]:

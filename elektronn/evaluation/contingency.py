@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from elektronn.errors import DataError
@@ -70,15 +71,59 @@ def contingency(truth: NDArray[Any], found: NDArray[Any], masked: NDArray[np.boo
     for name, ids in (("true", truth), ("predicted", found)):
         if not np.issubdtype(ids.dtype, np.integer):
             raise DataError(f"the {name} ids are {ids.dtype}; ids are whole numbers: store them as an integer type")
-    keep = truth > 0 if masked is None else (truth > 0) & ~masked
-    one, other = truth[keep], found[keep]
-    if other.size and other.min() < 0:
-        raise DataError(f"the predicted ids hold {other.min()}; ids are 1 and more, 0 is background: number them anew")
-    # neighbours mostly share their pair of ids: count runs, then sort only those
-    starts = np.flatnonzero(np.append(True, (one[1:] != one[:-1]) | (other[1:] != other[:-1]))[: one.size])
-    lengths = np.diff(np.append(starts, one.size)).astype(np.int64)
-    ignored = int(truth.size - one.size)
-    return _gathered(one[starts].astype(np.uint64), other[starts].astype(np.uint64), lengths, ignored)
+    if masked is not None:
+        truth = np.where(masked, 0, truth)
+    if found.dtype.kind == "i" and (wrong := found[(found < 0) & (truth > 0)]).size:
+        raise DataError(f"the predicted ids hold {wrong.min()}; ids are 1 and more, 0 is background: number them anew")
+    one, other, counts = _counted(*_unsigned(truth, found))
+    return _gathered(one, other, counts, truth.size - int(counts.sum()))
+
+
+def _unsigned(*arrays: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Flat arrays of one type, so that the kernel is compiled for two types only; what is negative becomes 0."""
+    kind = np.uint32 if all(ids.dtype == np.uint32 for ids in arrays) else np.uint64
+    for ids in arrays:
+        positive = np.maximum(ids, 0) if ids.dtype.kind == "i" else ids
+        yield np.ascontiguousarray(positive).reshape(-1).astype(kind, copy=False)
+
+
+@njit(nogil=True, cache=True)
+def _place(one, other, counts, a, b):  # type: ignore[no-untyped-def]
+    """Place of a pair in an open hash table: where it is, or the free one where it belongs."""
+    last = np.uint64(counts.size - 1)
+    mixed = np.uint64(a) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(b) * np.uint64(0xC2B2AE3D27D4EB4F)
+    at = (mixed ^ mixed >> np.uint64(32)) & last
+    while counts[at] and (one[at] != a or other[at] != b):
+        at = (at + np.uint64(1)) & last
+    return at
+
+
+@njit(nogil=True, cache=True)
+def _counted(truth, found):  # type: ignore[no-untyped-def]
+    """Pairs of ids of true id above 0, and how often each occurs; in no order."""
+    one, other, counts = np.zeros(1024, np.uint64), np.zeros(1024, np.uint64), np.zeros(1024, np.int64)
+    used, i, n = 0, 0, truth.size
+    while i < n:
+        start, a, b = i, truth[i], found[i]
+        i += 1
+        while i < n and truth[i] == a and found[i] == b:  # neighbours mostly share their pair of ids
+            i += 1
+        if a == 0:
+            continue
+        at = _place(one, other, counts, a, b)
+        if counts[at] == 0:
+            one[at], other[at] = a, b
+            used += 1
+        counts[at] += i - start
+        if 2 * used > counts.size:
+            size = 2 * counts.size
+            one_, other_, counts_ = np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros(size, np.int64)
+            for j in np.flatnonzero(counts):
+                at = _place(one_, other_, counts_, one[j], other[j])
+                one_[at], other_[at], counts_[at] = one[j], other[j], counts[j]
+            one, other, counts = one_, other_, counts_
+    rows = np.flatnonzero(counts)
+    return one[rows], other[rows], counts[rows]
 
 
 def summed(tables: Iterable[Contingency]) -> Contingency:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from elektronn.axes import Size, blocks
+from numpy.typing import NDArray
+
+from elektronn.axes import Box, Size, blocks
 from elektronn.errors import ConfigError, DataError, at
+from elektronn.evaluation.ahead import ahead
 from elektronn.evaluation.cells import Cells
 from elektronn.evaluation.counters import Counter, Histogram
 from elektronn.evaluation.curves import best_threshold
 from elektronn.evaluation.placement import Place, intersection, overlap, score
 from elektronn.evaluation.settings import EvaluateSettings
 from elektronn.evaluation.uncertainty import Interval, roc_area_interval
+from elektronn.settings import Triple
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import Volume, open_volume
+
+_Block = tuple[Size, NDArray[Any], NDArray[Any]]
+"""First voxel of a block in what prediction and labels have in common, scores, labels."""
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -183,14 +192,10 @@ def _measured(pair: Pair, settings: EvaluateSettings, sections: bool) -> Measure
             counter = Counter(prediction.dtype, settings.bins)
         along = Cells(Size(1, place.size.y, place.size.x), SECTION_BINS) if sections else None
         around = Cells(Size(*settings.bootstrap_block), BLOCK_BINS) if settings.bootstrap else None
-        # blocks of the prediction's own grid, so that no chunk of it is decoded twice
-        for block in blocks(prediction.size, settings.block):
-            part = intersection(block, place.box)
-            if min(part.size) > 0:
-                scores, marks = score(prediction, part), labels.read(part.shifted(place.shift))
+        with ahead(_reads(prediction, labels, place, settings.block)) as parts:
+            for start, scores, marks in parts:
                 with at(f"{pair.prediction} and {pair.labels}"):
                     counter.add(scores, marks, max(2, prediction.channels))
-                start = part.shifted(-n for n in place.prediction).start
                 for cells in filter(None, (along, around)):
                     cells.add(start, scores, marks, max(2, prediction.channels))
         first = (place.image or place.prediction).z
@@ -209,3 +214,15 @@ def _made_of(prediction: Volume) -> dict[str, str]:
     """Digests of what made a prediction, as far as it says them."""
     said = prediction.attributes
     return {name: str(said[f"{name}_sha256"]) for name in ("model", "image") if said.get(f"{name}_sha256")}
+
+
+def _reads(prediction: Volume, labels: Volume, place: Place, block: Triple) -> Iterator[Callable[[], _Block]]:
+    """What reads each block."""
+
+    def read(part: Box) -> _Block:
+        start = part.shifted(-n for n in place.prediction).start
+        return start, score(prediction, part), labels.read(part.shifted(place.shift))
+
+    # blocks of the prediction's own grid, so that no chunk of it is decoded twice
+    parts = (intersection(box, place.box) for box in blocks(prediction.size, block))
+    return (partial(read, part) for part in parts if min(part.size) > 0)

@@ -123,3 +123,21 @@ def test_names_of_segments_do_not_matter_and_the_truth_itself_is_perfect(seed: i
     perfect = measures(contingency(truth, truth), None)
     assert (perfect["voi_bits"], perfect["v_rand"], perfect["v_info"]) == pytest.approx((0, 1, 1))
     assert v_rand(sizes(contingency(truth, truth), "segment")) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"), [("uint8", "uint8"), ("uint32", "uint32"), ("uint64", "uint32"), ("int16", "int64")]
+)
+def test_a_table_of_many_pairs_is_counted_in_every_type(kind: str, other: str) -> None:
+    random, top = np.random.default_rng(0), 100 if kind == "uint8" else 3000
+    truth, found = random.integers(0, top, 20000).astype(kind), random.integers(0, top, 20000).astype(other)
+    truth[::7] = truth[0]
+    if kind == "uint64":
+        truth[truth == 1] = 2**64 - 1
+    masked = random.random(20000) < 0.1
+    table = contingency(truth, found, masked)
+    keep = (truth > 0) & ~masked
+    pairs, counts = np.unique(np.stack([truth[keep], found[keep].astype(truth.dtype)], 1), axis=0, return_counts=True)
+    assert np.array_equal(np.stack([table.truth, table.found], 1), pairs.astype(np.uint64))
+    assert np.array_equal(table.counts, counts)
+    assert table.ignored == 20000 - keep.sum()
