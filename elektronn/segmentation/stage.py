@@ -67,8 +67,8 @@ def segment(
     """Divide a volume into segments.
 
     Memory is bounded by the largest of a block with its halo and a box of :data:`SHARD` ids (8 bytes per voxel), and by
-    what is kept of all blocks: about 20 bytes per tree, 48 per edge between trees (both lie on the surfaces of blocks),
-    and with ``agglomerate`` 64 per pair of touching segments.
+    what is kept of all blocks: at the peak, by the sizes of the arrays, 60 bytes per tree and 130 per edge between trees
+    (both lie on the surfaces of blocks), and with ``agglomerate`` 64 per pair of touching segments, twice while tables are joined.
 
     The ids are 1, 2, … in the order of the first voxels of the segments, uint32 (uint64 if there are more); 0 is what
     was not kept. Voxel size and offset are those of the probability. ``out`` appears whole or not at all; while the
