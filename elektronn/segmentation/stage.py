@@ -30,6 +30,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ from elektronn.segmentation.settings import SegmentSettings
 from elektronn.segmentation.work import Work
 from elektronn.settings import plain
 from elektronn.volumes.address import Address
-from elektronn.volumes.arrays import Volume, create_volume, open_volume
+from elektronn.volumes.arrays import Sink, Volume, create_volume, open_volume
 
 SHARD = Size(128, 512, 512)
 """Ids are written in boxes of this size, so that no part of a zarr store is written twice."""
@@ -102,9 +103,12 @@ def segment(
             tick = _Ticks(progress, passes * len(work.boxes) + len(blocks(volume.size, SHARD)))
             ids = _ids(work, tick)
             made = _made(volume, settings, int(ids.max()))
-            if manifest is not None:
-                manifest.unlink(missing_ok=True)  # it speaks of what is replaced now
-            _write(work, ids, out, made, tick)
+            with _sink(work.volume, out, made) as sink:
+                for box in blocks(volume.size, SHARD):
+                    sink.write(box, work.read(box, ids))
+                    tick()
+                if manifest is not None:
+                    manifest.unlink(missing_ok=True)  # it speaks of what is replaced now
     if manifest is not None:
         write_json(manifest, {"store": out.path.name, "sha256": digest(out.path), **made})
     return int(ids.max())
@@ -143,9 +147,8 @@ def _ids(work: Work, tick: _Ticks) -> NDArray[np.uint64]:
     return agglomerate(found, count, voxel, steps_of(work.volume.dtype), settings.agglomerate)[ids]
 
 
-def _write(work: Work, ids: NDArray[np.uint64], out: Address, made: dict[str, Any], tick: _Ticks) -> None:
-    volume = work.volume
-    with create_volume(
+def _sink(volume: Volume, out: Address, made: dict[str, Any]) -> AbstractContextManager[Sink]:
+    return create_volume(
         out,
         tuple(volume.size),
         np.uint32 if made["segments"] < 2**32 else np.uint64,
@@ -153,10 +156,7 @@ def _write(work: Work, ids: NDArray[np.uint64], out: Address, made: dict[str, An
         offset_vox=_offset(volume),
         origin_nm=volume.origin_nm,
         attributes=_attributes(volume, made),
-    ) as sink:
-        for box in blocks(volume.size, SHARD):
-            sink.write(box, work.read(box, ids))
-            tick()
+    )
 
 
 def _landscape(volume: Volume, settings: SegmentSettings) -> Landscape:

@@ -191,17 +191,19 @@ def test_command_writes_ids_and_fails_with_its_code(tmp_path: Path, capfd: pytes
 
 def test_a_failure_in_the_middle_leaves_the_old_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = store(tmp_path / "p.npy", rooms()), Address(tmp_path / "ids.npy")
-    segment(source, out, SMALL, voxel_nm=(30, 10, 10))
-    before = out.path.read_bytes()
+    manifest = tmp_path / "ids.json"
+    segment(source, out, SMALL, voxel_nm=(30, 10, 10), manifest=manifest)
+    before = out.path.read_bytes(), manifest.read_bytes()
 
     def breaks(done: int, total: int) -> None:
         if done == total - 1:
             raise KeyboardInterrupt
 
+    other = SegmentSettings(block=(2, 9, 9), min_voxels=1)
     with pytest.raises(KeyboardInterrupt):
-        segment(source, out, SegmentSettings(block=(2, 9, 9)), voxel_nm=(30, 10, 10), progress=breaks)
-    assert out.path.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 2
+        segment(source, out, other, voxel_nm=(30, 10, 10), manifest=manifest, progress=breaks)
+    assert (out.path.read_bytes(), manifest.read_bytes()) == before
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def weak_walls() -> np.ndarray:
