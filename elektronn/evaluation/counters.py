@@ -21,7 +21,8 @@ Counts = NDArray[np.int64]
 
 IGNORED = -1
 _ROWS = 4  # label & 3 of 0, 1 and -1 is 0, 1 and 3: no branch in the kernels; row 2 stays empty
-_MOST = 1 << 31  # an add may put all its voxels into one uint32 cell
+_MOST = 1 << 31  # voxels until the next drain, all of which may fall into one uint32 cell
+_PIECE = 1 << 19  # looked at and counted while it lies in the cache: memory is read once
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ class Counter:
         if not self._float and dtype not in (np.uint8, np.uint16):
             raise DataError(f"scores are {dtype}; expected uint8 (p·255), uint16 (p·65535) or float32 (p)")
         self.bins = bins if self._float else 1 << (8 * dtype.itemsize)
-        # neighbouring voxels often share a bin; copies keep one increment from waiting for the one before
-        self._cells = np.zeros((4 if self.bins <= 4096 else 2, _ROWS * self.bins), np.uint32)
+        # neighbouring voxels often share a bin; copies keep one increment from waiting for the one before, but of large
+        # tables a second one would not fit the cache
+        self._cells = np.zeros((1 if self._float or self.bins > 256 else 4, _ROWS * self.bins), np.uint32)
         self._pending = 0
         self._total = np.zeros((_ROWS, self.bins), np.uint64)
 
@@ -124,11 +126,9 @@ class Counter:
             raise DataError(f"scores {scores.shape} and labels {labels.shape} differ in size")
         if not scores.size:
             return
-        flat, marks = np.ascontiguousarray(scores).reshape(-1), _marks(labels, classes).reshape(-1)
-        if self._float:
-            flat = _probabilities(flat)
-        for start in range(0, flat.size, _MOST):
-            self._count(flat[start : start + _MOST], marks[start : start + _MOST])
+        flat, marks = np.ascontiguousarray(scores).reshape(-1), np.ascontiguousarray(labels).reshape(-1)
+        for start in range(0, flat.size, _PIECE):
+            self._count(flat[start : start + _PIECE], _marks(marks[start : start + _PIECE], classes))
 
     def histogram(self) -> Histogram:
         """Everything counted so far."""
@@ -142,11 +142,11 @@ class Counter:
             self._drain()
         self._pending += scores.size
         if self._float:
-            _count_floats(scores, marks, self.bins, self._cells)
+            _count_floats(_probabilities(scores), marks, self.bins, self._cells[0])
         elif len(self._cells) == 4:
             _count_bytes(scores, marks, self._cells)
         else:
-            _count_words(scores, marks, self._cells)
+            _count_words(scores, marks, self._cells[0])
 
     def _drain(self) -> None:
         self._total += self._cells.sum(axis=0, dtype=np.uint64).reshape(_ROWS, self.bins)
@@ -191,28 +191,20 @@ def _count_bytes(scores: NDArray[np.uint8], marks: NDArray[np.int8], cells: NDAr
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _count_words(scores: NDArray[np.uint16], marks: NDArray[np.int8], cells: NDArray[np.uint32]) -> None:
-    n = scores.size
-    even = n // 2 * 2
-    for i in range(0, even, 2):
-        cells[0, (np.uint32(marks[i] & 3) << 16) | scores[i]] += 1
-        cells[1, (np.uint32(marks[i + 1] & 3) << 16) | scores[i + 1]] += 1
-    for i in range(even, n):
-        cells[0, (np.uint32(marks[i] & 3) << 16) | scores[i]] += 1
+    for i in range(scores.size):
+        cells[(np.uint32(marks[i] & 3) << 16) | scores[i]] += 1
 
 
 # fast arithmetic is exact here: one product by a power of two, of numbers known to lie in [0, 1]
 @njit(nogil=True, cache=True, boundscheck=False, fastmath=True, error_model="numpy")
 def _count_floats(scores: NDArray[np.float32], marks: NDArray[np.int8], bins: int, cells: NDArray[np.uint32]) -> None:
     scale, last, wide = np.float32(bins), np.int32(bins - 1), np.int32(bins)
-    index = np.empty(1024, np.int32)
-    for start in range(0, scores.size, 1024):
-        # two passes over a piece in the first cache level: this one vectorises, the increments cannot
-        n = min(1024, scores.size - start)
-        for j in range(n):
-            found = min(np.int32(scores[start + j] * scale), last)
-            index[j] = found + np.int32(marks[start + j] & 3) * wide
-        for j in range(0, n - 1, 2):
-            cells[0, index[j]] += 1
-            cells[1, index[j + 1]] += 1
-        if n & 1:
-            cells[0, index[n - 1]] += 1
+    index = np.empty(2048, np.int32)
+    for start in range(0, scores.size, 2048):
+        # two passes over a piece in the first cache level: the first one vectorises, as its indices cannot be negative,
+        # which the compiler does not know of sums with `start`; the increments cannot
+        some, its_marks = scores[start : start + 2048], marks[start : start + 2048]
+        for j in range(some.size):
+            index[j] = min(np.int32(some[j] * scale), last) + np.int32(its_marks[j] & 3) * wide
+        for j in range(some.size):
+            cells[np.uint32(index[j])] += 1
