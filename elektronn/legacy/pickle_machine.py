@@ -22,6 +22,7 @@ from elektronn.errors import DataError
 from elektronn.legacy.pickle_parts import (
     CALLS,
     DAMAGED,
+    KINDS,
     NDARRAY,
     Array,
     Kind,
@@ -123,7 +124,7 @@ class Machine:
             refuse(f"names {called(module)}.{called(attribute)}")
         name = Name(module, attribute)
         inert = self.inert and self.inert.fullmatch(module) and attribute.isidentifier()
-        if not (inert or name in CALLS or name == NDARRAY):
+        if not (inert or name in CALLS or name == NDARRAY or (self.inert and name in KINDS)):
             refuse(f"names {one_line(name)}")
         self.stack.append(name)
 
@@ -181,7 +182,7 @@ class Machine:
     def new(self) -> None:
         """NEWOBJ: an object of an inert class."""
         name, arguments = self.two()
-        if type(name) is not Name or name in CALLS or name == NDARRAY or type(arguments) is not tuple:
+        if type(name) is not Name or name in CALLS or name == NDARRAY or name in KINDS or type(arguments) is not tuple:
             refuse(f"makes an object of {called(name)}")
         self.stack.append(Object(name, arguments))
 

@@ -20,6 +20,9 @@ from elektronn.errors import DataError
 AXES = 32
 """Most axes of an array, as in numpy of old."""
 
+FIELDS = 64
+"""Most numbers of a record."""
+
 CURE = "only arrays and plain data are read from old files; get this one again from somebody you trust"
 DAMAGED = "the file is damaged or no pickle; copy it again from its origin"
 
@@ -103,6 +106,8 @@ def filled(pay: Pay, state: Any) -> NDArray[Any]:
     _, shape, kind, fortran, content = state
     if type(kind) is not Kind or type(shape) is not tuple:
         raise ValueError("an array without shape or dtype")
+    if kind.dtype.kind == "V" and not kind.dtype.names:
+        refuse("an array of bytes without meaning")
     if len(shape) > AXES or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise ValueError("an array of impossible shape")
     data = _bytes(pay, content)
@@ -112,12 +117,31 @@ def filled(pay: Pay, state: Any) -> NDArray[Any]:
 
 
 def ordered(dtype: np.dtype[Any], state: Any) -> np.dtype[Any]:
-    """The dtype in the byte order of a state (version, order, no subarray, no names, no fields, …)."""
+    """The dtype in the byte order of a state (version, order, no subarray, no names, no fields, …), or a record of numbers."""
+    if type(state) is tuple and dtype.kind == "V" and len(state) > 5:
+        return _record(dtype.itemsize, *state[2:5])
     if type(state) is not tuple or not 5 <= len(state) <= 9 or state[2:5] != (None, None, None):
         refuse("a dtype with fields")
     if state[1] not in ("<", ">", "|", "="):
         refuse(f"a dtype in the order {called(state[1])}")
     return dtype if state[1] == "|" else dtype.newbyteorder(state[1])
+
+
+def _record(size: int, part: object, names: Any, fields: Any) -> np.dtype[Any]:
+    """A row of named numbers: names, and for each its dtype and offset."""
+    if part is not None or type(names) is not tuple or type(fields) is not dict or not 0 < len(names) <= FIELDS:
+        refuse("a dtype of parts")
+    if not all(type(name) is str for name in names) or set(names) != set(fields):
+        raise ValueError("a record whose names are not those of its fields")
+    kinds, offsets = [], []
+    for name in names:
+        match fields[name]:
+            case (Kind(dtype=dtype), int(offset)) if dtype.kind != "V" and 0 <= offset <= size - dtype.itemsize:
+                kinds.append(dtype)
+                offsets.append(offset)
+            case _:
+                refuse("a record of other things than numbers")
+    return np.dtype({"names": list(names), "formats": kinds, "offsets": offsets, "itemsize": size})
 
 
 def _bytes(pay: Pay, content: object) -> bytes:
@@ -139,7 +163,7 @@ def _array(_: Pay, kind: object, shape: object, code: object) -> Array:
 
 def _kind(_: Pay, code: object, align: object = 0, copy: object = 1) -> Kind:
     """A dtype of numbers."""
-    if type(code) is not str or not re.fullmatch(r"b1|[iu][1248]|f[248]|c8|c16", code):
+    if type(code) is not str or not re.fullmatch(r"b1|[iu][1248]|f[248]|c8|c16|V[1-9]\d{0,3}", code):
         refuse(f"an array of {called(code)}, not of numbers")
     return Kind(np.dtype(code))
 
@@ -181,6 +205,8 @@ def _ordered_dict(pay: Pay, items: Any = ()) -> dict[Any, Any]:
 
 
 NDARRAY = Name("numpy", "ndarray")
+KINDS = frozenset(Name("numpy", sign + str(bits)) for sign in ("int", "uint", "float") for bits in (8, 16, 32, 64))
+"""Types of numbers that a file may name; they stay names."""
 CALLS: dict[Name, Callable[..., object]] = {
     Name("numpy.core.multiarray", "_reconstruct"): _array,
     Name("numpy._core.multiarray", "_reconstruct"): _array,
