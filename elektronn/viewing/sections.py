@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from elektronn.viewing.lazy import Lazy
 from elektronn.viewing.scene import Layer, Scene
 
 Pixels = NDArray[np.uint8]
+_Known = tuple[NDArray[Any], NDArray[np.bool_]]
 
 PIXELS = 2048
 """Most pixels along an edge; larger sections are drawn from every n-th voxel."""
@@ -32,6 +34,7 @@ class Sections:
     def __init__(self, scene: Scene, volumes: Sequence[Lazy]) -> None:
         self.scene, self.volumes = scene, volumes
         self.step = -(-max(scene.size.y, scene.size.x) // PIXELS)
+        self._last: dict[int, tuple[int, _Known]] = {}  # a section is drawn alone and with others
 
     def alone(self, number: int, z: int) -> Pixels:
         """One layer ``(y, x, 3)`` in section ``z`` of the frame; grey where it is not."""
@@ -57,8 +60,13 @@ class Sections:
             paper = paper * (1 - cover) + colours * cover
         return np.rint(paper).astype(np.uint8)
 
-    def _values(self, number: int, z: int) -> tuple[NDArray[np.float64 | np.int64], NDArray[np.bool_]]:
+    def _values(self, number: int, z: int) -> _Known:
         """Values of a layer over the frame ``(y, x)``, and where the layer is."""
+        if self._last.get(number, (-1,))[0] != z:
+            self._last[number] = z, self._read(number, z)
+        return self._last[number][1]
+
+    def _read(self, number: int, z: int) -> _Known:
         layer, volume, step = self.scene.layers[number], self.volumes[number], self.step
         size = [-(-n // step) for n in self.scene.size[1:]]
         values, inside = np.zeros(size, volume.dtype), np.zeros(size, bool)
