@@ -125,5 +125,6 @@ def restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor
     for full, tensor in tensors.items():
         if full.startswith(f"optimiser.{label}."):
             _, _, index, name = full.split(".", 3)
-            state.setdefault(int(index), {})[name] = tensor
+            # what was read may still lie in the file
+            state.setdefault(int(index), {})[name] = tensor.clone()
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

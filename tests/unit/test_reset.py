@@ -13,7 +13,7 @@ from elektronn.artefacts import digest
 from elektronn.cli.elektronn_train import parser as old_parser
 from elektronn.cli.main import main
 from elektronn.errors import ConfigError, Stopped
-from elektronn.network.weights import load_tensors
+from elektronn.network.weights import load_tensors, save_tensors
 from elektronn.training.checkpoint import Backups
 from elektronn.training.commands import Command, SetValue, Stop, UseOptimiser
 from elektronn.training.control import Event, Mailbox, Row
@@ -156,6 +156,20 @@ def test_the_state_of_the_optimisers_follows_the_parameters_to_their_device() ->
         there.restore([settings], tensors)
         (state,) = there.current.state.values()
         assert {v.device.type for v in state.values() if isinstance(v, torch.Tensor) and v.ndim} == {"meta"}
+
+
+def test_a_restored_state_no_longer_lies_in_its_file(tmp_path: Path) -> None:
+    """Tensors that are read are pages of the file, and optimisers take them as they are."""
+    first = {"a": torch.nn.Parameter(torch.ones(5000))}
+    made = Optimisers(Adam(), first)
+    first["a"].grad = torch.ones(5000)
+    made.current.step(lambda: torch.zeros(()))
+    save_tensors(tmp_path / "backup.safetensors", made.tensors(), {})
+    made.restore([Adam()], load_tensors(tmp_path / "backup.safetensors")[0])
+    with (tmp_path / "backup.safetensors").open("r+b") as file:
+        file.write(bytes((tmp_path / "backup.safetensors").stat().st_size))
+    (state,) = made.current.state.values()
+    torch.testing.assert_close(state["exp_avg"], torch.full((5000,), 0.1))
 
 
 def test_another_device_is_no_other_run(cubes: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
