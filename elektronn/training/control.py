@@ -81,13 +81,15 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Started:
-    """The loop begins at ``step`` of ``steps``; ``resumed_from`` names the backup if there was one."""
+    """The loop begins at ``step`` of ``steps``, with a history of so many ``rows``; ``resumed_from`` names the backup if there
+    was one."""
 
     step: int
     steps: int
     resumed_from: Path | None
     device: str
     parameters: int
+    rows: int = 0
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ def rows_in(journal: Path) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     for line in read_rows(journal):
         if line["event"] == "started":
-            # a row of its own step was made before the backup that it goes on from
-            rows = [row for row in rows if row["step"] <= line["step"]]
+            # what came after the backup that it goes on from will be made again, a row of the same step too
+            rows = [row for row in rows if row["step"] <= line["step"]][: line.get("rows")]
         elif line["event"] == "row":
             numbers = {name: line[name] for name in COLUMNS if line.get(name) is not None}
             rows.append(numbers)

@@ -96,7 +96,7 @@ def _row(event: Event) -> dict[str, Any] | None:
     """An event as a line; None if it is not kept."""
     match event:
         case Started():
-            return {"event": "started", "step": event.step, "of": event.steps}
+            return {"event": "started", "step": event.step, "of": event.steps, "rows": event.rows}
         case Row():
             numbers = {name: value if math.isfinite(value) else None for name, value in event.values.items()}
             return {"event": "row", **numbers}

@@ -97,7 +97,8 @@ class Trainer:
         self.group.wait()
         self.orders.plan(self)
         count = sum(p.numel() for p in self.network.parameters())
-        self.listen(Started(self.step, self.settings.steps, resumed, str(self.device), count))
+        rows = len(self.history)
+        self.listen(Started(self.step, self.settings.steps, resumed, str(self.device), count, rows))
         if not self.history:
             self.record()
         while not self.finished:

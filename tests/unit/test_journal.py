@@ -18,6 +18,7 @@ from elektronn.training import commands as say
 from elektronn.training.checkpoint import Backups
 from elektronn.training.control import Answered, BatchPicture, Event, FilterPicture, Letter, Refused, Row, both
 from elektronn.training.facade import NAMES, value_of
+from elektronn.training.history import rows_in
 from elektronn.training.journal import (
     FILE,
     Entry,
@@ -346,3 +347,20 @@ def test_another_run_gets_another_journal(tmp_path: Path) -> None:
     _set_aside(Backups(tmp_path), "another")
     assert not (tmp_path / FILE).exists()
     assert (tmp_path / "other-fedcba98" / FILE).exists()
+
+
+def test_rows_that_are_made_again_are_told_once(tmp_path: Path) -> None:
+    """A row that was asked for at a step, after the backup of that step, is lost by a crash and asked for again."""
+    lines: list[dict[str, Any]] = [{"event": "started", "step": 0, "rows": 0}]
+    lines += [{"event": "row", "step": step, "loss": 1.0} for step in (0, 10, 20, 20)]
+    lines += [{"event": "started", "step": 20, "rows": 3}, {"event": "row", "step": 20, "loss": 1.0}]
+    lines += [{"event": "started", "step": 10, "rows": 2}, {"event": "row", "step": 20, "loss": 2.0}]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [(row["step"], row["loss"]) for row in rows_in(tmp_path / "events.jsonl")] == [
+        (0, 1.0),
+        (10, 1.0),
+        (20, 2.0),
+    ]
+    lines = lines[:-2]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [row["step"] for row in rows_in(tmp_path / "events.jsonl")] == [0, 10, 20, 20]
