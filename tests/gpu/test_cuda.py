@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from elektronn.axes import Size
+from elektronn.errors import Stopped
 from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.prediction.dense import Engine, by_shifting
@@ -16,6 +19,8 @@ from elektronn.sampling.cubes import Cube
 from elektronn.sampling.defects import BlurredSection, FadedSection, MisalignedSection, MissingSection
 from elektronn.sampling.grey import Blur, Grey, Noise
 from elektronn.sampling.torch_route import TorchSampler
+from elektronn.training.control import Stop
+from tests.unit.small_training import trainer_in
 
 pytestmark = [
     pytest.mark.gpu,
@@ -64,3 +69,38 @@ def test_examples_cut_on_cuda_are_those_of_the_cpu() -> None:
     assert torch.as_tensor(found.labels).is_cuda
     np.testing.assert_allclose(torch.as_tensor(found.image).cpu().numpy(), expected.image, atol=2e-3)
     assert (torch.as_tensor(found.labels).cpu().numpy() != expected.labels).mean() < 2e-3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"compile": "default"},
+        {"compile": "reduce-overhead"},
+        {"channels_last": True},
+        {"precision": "tf32"},
+        {"precision": "bf16", "channels_last": True, "compile": "reduce-overhead"},
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_training_with_each_setting_of_the_device_ends_near_the_plain_one(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    plain, faster = (
+        trainer_in(tmp_path / name, {"device": "cuda", **more}, dropout=0.0)
+        for name, more in (("plain", {}), ("faster", changes))
+    )
+    for trainer in (plain, faster):
+        trainer.run()
+    close = 1e-4 if changes.get("precision", "float32") == "float32" else 2e-2
+    assert faster.history[-1]["train_loss"] == pytest.approx(plain.history[-1]["train_loss"], rel=close)
+
+
+def test_what_was_trained_channels_last_is_resumed_on_the_cpu(tmp_path: Path) -> None:
+    changes = {"device": "cuda", "channels_last": True}
+    first = trainer_in(tmp_path, changes, commands={3: [Stop("test")]}, dropout=0.0)
+    with pytest.raises(Stopped):
+        first.run()
+    second = trainer_in(tmp_path, {"device": "cpu"}, dropout=0.0)
+    second.run()
+    assert second.step == second.settings.steps
