@@ -1,4 +1,6 @@
-"""Training step, trainer and sampler of neuro_3d: `python benchmarks/train_step.py [rounds]`.
+"""Training step, trainer and sampler of neuro_3d: `python benchmarks/train_step.py default|tuned [rounds]`.
+
+The allocator of the C library is as it is, or tuned as in `elektronn train`, for all ways alike.
 
 Batch 1, input 7×127×127, one thread for the arithmetic. Prints
 
@@ -28,16 +30,17 @@ import torch
 from torch import nn
 
 from elektronn.axes import Size
-from elektronn.network.build import build
+from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
+from elektronn.prediction.allocator import keep_memory
 from elektronn.sampling.augment import Flip, Grey, SamplingSettings, Warp
 from elektronn.sampling.batch import Batch, Sampler
 from elektronn.sampling.cubes import Cube
 from elektronn.training.checkpoint import Backups
 from elektronn.training.control import Event, Mailbox, Stepped
 from elektronn.training.losses import Criterion
-from elektronn.training.optimisers import Optimisers
-from elektronn.training.settings import TrainingSettings
+from elektronn.training.optimisers import Optimisers, make_optimiser
+from elektronn.training.settings import Sgd, TrainingSettings
 from elektronn.training.trainer import Task, Trainer
 
 PATCH, CUBE = Size(7, 127, 127), Size(60, 260, 260)
@@ -70,9 +73,16 @@ def plain_network(settings: NetworkSettings) -> nn.Module:
     return nn.Sequential(*layers, nn.Conv3d(features, settings.classes, 1))
 
 
+SGD = Sgd(rate=1e-4, momentum=0.9, weight_decay=5e-4)
+
+
 def step_of(network: nn.Module, precision: str) -> Callable[[], None]:
-    """One step on a fixed batch."""
-    optimiser = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9, weight_decay=5e-4)
+    """One step on a fixed batch; our network with our optimiser, torch's with torch's."""
+    optimiser: torch.optim.Optimizer = torch.optim.SGD(
+        network.parameters(), SGD.rate, SGD.momentum, weight_decay=SGD.weight_decay
+    )
+    if isinstance(network, Network):
+        optimiser = make_optimiser(SGD, dict(network.named_parameters()))
     image, labels = torch.rand(1, 1, *PATCH), torch.randint(0, 2, (1, 3, 25, 25))
 
     def step() -> None:
@@ -283,7 +293,9 @@ def memory() -> None:
 
 def main() -> None:
     """Measure and print."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 7
+    is_tuned = sys.argv[1:2] == ["tuned"]
+    print(f"allocator: {'tuned' if is_tuned and keep_memory() else 'default'}")
     torch.set_num_threads(1)
     network_step(rounds)
     trainer(rounds)

@@ -97,6 +97,7 @@ def _parts(text: str) -> tuple[str, ...]:
 def run(given: argparse.Namespace) -> None:
     """Train."""
     from elektronn.config.load import experiment_of
+    from elektronn.prediction.allocator import keep_memory
     from elektronn.training.stage import Outputs, Start
 
     params = params_of(given)
@@ -113,6 +114,8 @@ def run(given: argparse.Namespace) -> None:
     start = Start.of(given.start) if given.start else None
     place = f"{given.params or 'settings'}: experiments.{given.experiment}"
     display = Display(f"train {given.experiment}", given.log)
+    if given.owns_process and not experiment.training.device.startswith("cuda"):
+        keep_memory()
     with at(place, only=GeometryError):
         leads = carry_out(experiment, rows, outputs, display, start=start, talk=Talk.of(given))
     if leads:
