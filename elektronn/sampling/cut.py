@@ -50,7 +50,7 @@ def cut_image(
         np.multiply(_turned(part, map), np.float32(scale), out=out, dtype=np.float32, casting="unsafe")
     elif interpolation == "nearest":
         found = np.empty(out.shape, part.dtype)
-        nearest(part, map.within(box.start), *_extras(map, map.image_shifts), _ZERO, _ONE, found)
+        nearest(np.ascontiguousarray(part), map.within(box.start), *_extras(map, map.image_shifts), _ZERO, _ONE, found)
         np.multiply(found, np.float32(scale), out=out, dtype=np.float32, casting="unsafe")
     else:
         bent = (float(scale), curve.a, curve.b, curve.g) if curve else (float(scale), -1.0, 0.0, 1.0)
@@ -86,7 +86,7 @@ def cut_labels(
         return
     kernel = linear if volume.dtype.kind == "f" else nearest
     steps = np.array(start, np.int64), np.array(stride, np.int64)
-    kernel(volume, map.within(origin), *_extras(map, map.label_shifts), *steps, out)
+    kernel(np.ascontiguousarray(volume), map.within(origin), *_extras(map, map.label_shifts), *steps, out)
 
 
 def _extras(
