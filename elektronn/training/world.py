@@ -22,6 +22,7 @@ from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch, Sampler, Supply
 from elektronn.sampling.cubes import Cube, Labelled, Wanted, load_cubes, pieces
 from elektronn.sampling.data import DataSettings
+from elektronn.sampling.processes import spread
 from elektronn.sampling.standard import standard_of
 from elektronn.sampling.user_data import UserBatches, open_user_data
 from elektronn.training.settings import TrainingSettings
@@ -113,7 +114,7 @@ def of_class(
     """
     opened = open_user_data(data)
     more = data.batch
-    supply = UserBatches(opened, data.name, "train", sampling.batch_size, training.seed, more)
+    supply = spread(UserBatches(opened, data.name, "train", sampling.batch_size, training.seed, more), data)
     watch: dict[str, Supply] = {"train": UserBatches(opened, data.name, "train", sampling.batch_size, training.seed)}
     if len(getattr(opened, "valid_d", (True,))):
         watch["valid"] = UserBatches(opened, data.name, "valid", sampling.batch_size, training.seed)
