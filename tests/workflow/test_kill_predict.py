@@ -148,7 +148,7 @@ def test_a_finished_output_is_not_made_again(inputs: Path, tmp_path: Path) -> No
     ("setting", "says"),
     [
         ("predict.output=uint8", "another predict.output (float32, now uint8)"),
-        ("predict.memory_gb=0.5", "another predict.memory_gb (2.0, now 0.5)"),
+        ("predict.classes=all", "another predict.classes (boundary, now all)"),
     ],
 )
 def test_other_settings_on_unfinished_work_are_refused(inputs: Path, tmp_path: Path, setting: str, says: str) -> None:
