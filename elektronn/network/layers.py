@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +108,19 @@ def pool_plainly(x: Tensor, pool: Size) -> Tensor:
     return F.max_pool3d(x, tuple(pool))
 
 
+def pool_phases(x: Tensor, pool: Size) -> Tensor:
+    """:func:`pool_strided` at every shift by less than a window; the results one behind the other in the batch.
+
+    Shifts come in the order z, y, x, the last one fastest. All results are as large as that of the largest shift.
+    """
+    if pool.voxels == 1:
+        return x
+    extent = [(n - p + 1) // p * p for n, p in zip(x.shape[2:], pool)]
+    shifts = product(*(range(p) for p in pool))
+    parts = (x[(..., *(slice(s, s + e) for s, e in zip(shift, extent)))] for shift in shifts)
+    return torch.cat([F.max_pool3d(part, tuple(pool)) for part in parts])
+
+
 def pool_dense(x: Tensor, pool: Size, dilation: Size) -> Tensor:
     """Max pooling with stride 1 and taps ``dilation`` apart: running maxima, one axis after the other.
 
@@ -184,6 +198,10 @@ class Convolution(Windowed):
     def dense(self, x: Tensor, dilation: Size) -> Tensor:
         """The same for every position: taps ``dilation`` apart, pooling with stride 1."""
         return self._run(x, convolve_dense, dilation, lambda maps: pool_dense(maps, self.layer.pool, dilation))
+
+    def fragments(self, x: Tensor) -> Tensor:
+        """The same, strided, at every shift of the pooling: one fragment per shift, behind one another in the batch."""
+        return self._run(x, convolve, ONE, lambda maps: pool_phases(maps, self.layer.pool))
 
     def _run(
         self, x: Tensor, convolution: Callable[..., Tensor], dilation: Size, pool: Callable[[Tensor], Tensor]
