@@ -23,6 +23,7 @@ from elektronn.errors import ConfigError, StorageError
 from elektronn.network.build import Network
 from elektronn.network.document import Document, layers
 from elektronn.prediction.dense import Engine, Kind, Outputs
+from elektronn.prediction.fragments import FragmentsEngine, fits
 from elektronn.prediction.lanes import LanesEngine, why_not
 from elektronn.prediction.settings import EngineName
 from elektronn.settings import plain
@@ -65,7 +66,8 @@ def engine_for(
     Raises:
         ConfigError: ``lanes`` on a GPU, on another CPU, or for a network that does not fit.
     """
-    portable = Engine(network, device, kind)
+    on_gpu = device.type == "cuda" and fits(network.document)
+    portable: Predictor = FragmentsEngine(network, device, kind) if on_gpu else Engine(network, device, kind)
     if wanted == "portable":
         return portable
     if wanted == "lanes":
