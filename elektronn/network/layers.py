@@ -116,9 +116,11 @@ def pool_phases(x: Tensor, pool: Size) -> Tensor:
     if pool.voxels == 1:
         return x
     extent = [(n - p + 1) // p * p for n, p in zip(x.shape[2:], pool)]
-    shifts = product(*(range(p) for p in pool))
-    parts = (x[(..., *(slice(s, s + e) for s, e in zip(shift, extent)))] for shift in shifts)
-    return torch.cat([F.max_pool3d(part, tuple(pool)) for part in parts])
+    parts = []
+    for z, y, w in product(*(range(p) for p in pool)):
+        part = x[:, :, z : z + extent[0], y : y + extent[1], w : w + extent[2]]
+        parts.append(F.max_pool3d(part, tuple(pool)))
+    return torch.cat(parts)
 
 
 def pool_dense(x: Tensor, pool: Size, dilation: Size) -> Tensor:

@@ -108,7 +108,7 @@ class FragmentsEngine:
         return found
 
     def _recorded(self, x: Tensor) -> tuple[Tensor, torch.cuda.CUDAGraph, Tensor]:
-        place, aside = x.to(self.device), torch.cuda.Stream(self.device)
+        place, aside = x.to(self.device), torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(aside):  # libraries choose their kernels before the recording
             self._outputs(place)
