@@ -1,13 +1,15 @@
-"""Engines of dense prediction against torch as one writes it first: `python benchmarks/dense.py default|tuned [short]`.
+"""Engines of dense prediction against torch as one writes it first: `python benchmarks/dense.py default|tuned [short|lanes|portable]`.
 
 One thread unless stated, float32, with the allocator as it is or tuned as in `elektronn predict`. Ways of one table run
-in turn in one process; of each the least time of all rounds counts, processor time for one thread (others may use the
-machine), time on the clock for two. Plain means conv3d and max_pool3d on contiguous tensors.
+in turn in one process; what is printed are medians, over the rounds, of times on the clock and of their ratios within a
+round, with the lowest and highest ratio. Two threads are measured by themselves, eight blocks in a row of which the last
+five count: the system needs a while to give the second thread a core of its own. Plain means conv3d and max_pool3d on
+contiguous tensors.
 
 - shift-and-stitch: the strided network at every shift of a patch as in training;
 - plain fragments: max-fragment pooling, fragments in the batch;
 - plain dilated: dilated convolution, dilated pooling with stride 1;
-- portable, lanes: the engines.
+- portable, lanes: the engines; as an argument: a whole volume with one of them.
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from elektronn.axes import Size
+from elektronn.axes import Size, blocks
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.layers import Convolution
@@ -31,7 +35,7 @@ from elektronn.prediction.allocator import keep_memory
 from elektronn.prediction.dense import Engine
 from elektronn.prediction.engines import operations
 from elektronn.prediction.lanes import LanesEngine
-from elektronn.prediction.tiles import bytes_of
+from elektronn.prediction.tiles import bytes_of, choose_tile
 
 CPU = torch.device("cpu")
 NEURO = NetworkSettings()
@@ -48,7 +52,6 @@ class Way(NamedTuple):
 
     work: Work
     voxels: int
-    threads: int = 1
 
 
 def convolutions(network: Network) -> list[Convolution]:
@@ -117,30 +120,27 @@ def ways_of(network: Network, tile: Size, training: Size) -> dict[str, Way]:
     def plain(route: Callable[[Network, torch.Tensor], torch.Tensor], block: np.ndarray) -> Work:
         return lambda: route(network, torch.from_numpy(np.float32(block) / np.float32(255))[None]).numpy()
 
-    engine, lanes = Engine(network, CPU), {n: LanesEngine(network, n) for n in (1, 2)}
+    engine, lanes = Engine(network, CPU), LanesEngine(network)
     return {
         "shift-and-stitch": Way(plain(stitched, small), training.voxels),
         "plain fragments": Way(plain(fragments, image), tile.voxels),
         "plain dilated": Way(plain(dilated, image), tile.voxels),
         "portable": Way(lambda: engine.block(image), tile.voxels),
-        "lanes": Way(lambda: lanes[1].block(image), tile.voxels),
-        "portable, 2 threads": Way(lambda: engine.block(image), tile.voxels, 2),
-        "lanes, 2 threads": Way(lambda: lanes[2].block(image), tile.voxels, 2),
+        "lanes": Way(lambda: lanes.block(image), tile.voxels),
     }
 
 
-def measured(ways: dict[str, Way], rounds: int) -> dict[str, tuple[float, float]]:
-    """Least processor time and least time on the clock per way, seconds."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+def seconds(work: Work) -> float:
+    start = time.perf_counter()
     with torch.inference_mode():
-        for _ in range(rounds + 1):
-            for name, way in ways.items():
-                torch.set_num_threads(way.threads)
-                start, clock = time.process_time(), time.perf_counter()
-                way.work()
-                times[name].append((time.process_time() - start, time.perf_counter() - clock))
-    # the first round compiles and allocates
-    return {name: (min(p for p, _ in t[1:]), min(c for _, c in t[1:])) for name, t in times.items()}
+        work()
+    return time.perf_counter() - start
+
+
+def measured(ways: dict[str, Way], rounds: int) -> dict[str, np.ndarray]:
+    """Voxels per second on the clock, per way and round; the first round compiles and allocates."""
+    times = [[seconds(way.work) for way in ways.values()] for _ in range(rounds + 1)]
+    return {name: way.voxels / np.array(times)[1:, i] for i, (name, way) in enumerate(ways.items())}
 
 
 def best_convolution() -> float:
@@ -159,21 +159,59 @@ def best_convolution() -> float:
 def compare(name: str, settings: NetworkSettings, tile: Size, training: Size, rounds: int) -> None:
     network = build(chain(settings), seed=1).eval()
     ways = ways_of(network, tile, training)
-    times = measured(ways, rounds)
-    torch.set_num_threads(1)
+    rates = measured(ways, rounds)
     flops, top = operations(network.document), best_convolution()
     print(f"{name}: {flops / 1e3:.1f} kFLOP/voxel, tile {tile}, shift-and-stitch {training}; ", end="")
     print(f"best convolution {top / 1e9:.0f} GFLOP/s")
-    rate = {way: ways[way].voxels / times[way][ways[way].threads - 1] for way in ways}
-    for way, voxels in rate.items():
-        ratios = " ".join(
-            f"{voxels / rate[other]:6.2f}" for other in ("shift-and-stitch", "plain fragments", "plain dilated")
-        )
-        share = voxels * flops / top
-        print(f"  {way:20} {voxels / 1e6:7.3f} Mvox/s  × {ratios}  {share:5.2f} of the best convolution")
-    for way in ("portable", "lanes"):
-        clock = {n: ways[way].voxels / times[f"{way}{n}"][1] for n in ("", ", 2 threads")}
-        print(f"  {way}: two threads / one, on the clock: {clock[', 2 threads'] / clock['']:.2f}")
+    for way, found in rates.items():
+        ratios = [found / rates[other] for other in ("shift-and-stitch", "plain fragments", "plain dilated")]
+        text = " ".join(f"{np.median(r):6.2f} ({r.min():.2f}-{r.max():.2f})" for r in ratios)
+        share = np.median(found) * flops / top
+        print(f"  {way:20} {np.median(found) / 1e6:7.3f} Mvox/s  × {text}  {share:5.2f} of the best convolution")
+
+
+def two_threads(tile: Size, rounds: int) -> None:
+    """Two threads against one; needs two cores."""
+    network = build(chain(NEURO), seed=1).eval()
+    image, portable = image_of(network, tile), Engine(network, CPU)
+    for one, two in ((portable, portable), (LanesEngine(network, 1), LanesEngine(network, 2))):
+        times = []
+        for _ in range(rounds + 1):
+            torch.set_num_threads(1)
+            first = [seconds(partial(one.block, image)) for _ in range(3)]
+            torch.set_num_threads(2)
+            second = [seconds(partial(two.block, image)) for _ in range(8)][3:]
+            times.append((np.median(first), np.median(second), min(first), min(second)))
+        table = np.array(times[1:])
+        ratio, best = table[:, 0] / table[:, 1], table[:, 2].min() / table[:, 3].min()
+        text = f"{np.median(ratio):.2f} ({ratio.min():.2f}-{ratio.max():.2f}), best of each {best:.2f}"
+        print(f"neuro_3d, {tile}, {one.name}: two threads / one on the clock {text}")
+    torch.set_num_threads(1)
+
+
+def volume(size: Size, memory: float, engine: LanesEngine | Engine) -> None:
+    """A whole volume of neuro_3d in tiles, uint8 in and out; alone in its process, because memory is kept."""
+    network = build(chain(NEURO), seed=1).eval()
+    image, found = image_of(network, size), np.zeros(size, np.uint8)
+    tile = choose_tile(network.document, network.geometry, size, memory)
+    engine.block(image[:, :8, :60, :60])
+    Path("/proc/self/clear_refs").write_text("5")
+    before, start = status("VmRSS"), time.perf_counter()
+    for box in blocks(size, tile):
+        part = image[(slice(None), *box.grown((0, 0, 0), [f - 1 for f in network.geometry.field]).slices)]
+        found[box.slices] = np.rint(engine.block(part)[1] * 255)
+    taken, peak = time.perf_counter() - start, (status("VmHWM") - before) / 1e6
+    forecast = bytes_of(network.document, network.geometry, tile) / 1e6
+    print(
+        f"whole {size}, {engine.name}, tiles of {tile}: {taken:.1f} s, {size.voxels / taken / 1e6:.3f} Mvox/s, ", end=""
+    )
+    print(f"peak memory {peak:.0f} MB, forecast {forecast:.0f} MB")
+
+
+def status(name: str) -> int:
+    """Memory of this process, bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
 def exactness(name: str, settings: NetworkSettings, tile: Size) -> None:
@@ -219,12 +257,20 @@ print((read("VmHWM") - before) * 1.024 / 1e3)
 def main() -> None:
     """Measure and print."""
     tuned = sys.argv[1:2] == ["tuned"]
+    torch.set_num_threads(1)
     print(f"allocator: {'tuned' if tuned and keep_memory() else 'default'}")
+    if sys.argv[2:] in (["lanes"], ["portable"]):
+        network = build(chain(NEURO), seed=1).eval()
+        whole = LanesEngine(network) if sys.argv[2] == "lanes" else Engine(network, CPU)
+        volume(Size(64, 512, 512), 2e9, whole)
+        return
     compare("neuro_3d", NEURO, Size(16, 128, 128), Size(3, 100, 100), 5)
     if sys.argv[2:] == ["short"]:
         return
+    compare("neuro_3d", NEURO, Size(24, 192, 192), Size(3, 100, 100), 3)
     compare("9 layers, 1.5 million weights", DEEP, Size(8, 96, 96), Size(3, 48, 48), 2)
     if tuned:
+        two_threads(Size(16, 128, 128), 5)
         exactness("neuro_3d", NEURO, Size(8, 96, 96))
         exactness("9 layers", DEEP, Size(2, 40, 40))
     for engine, tile in product(("portable", "lanes"), (Size(4, 64, 64), Size(16, 128, 128), Size(32, 192, 192))):

@@ -73,6 +73,21 @@ def test_lanes_equal_the_strided_network_in_float64(name: str, lateral: tuple[in
         np.testing.assert_array_equal(LanesEngine(network, threads).block(image), found)
 
 
+@pytest.mark.parametrize("planes", [1, 2, 3, 6, 7])
+def test_kernels_of_three_planes_for_any_number_of_planes(planes: int) -> None:
+    kernels = (one(1, 3), one(3, 3), one(3, 4), one(1, 2))
+    pools = (one(1, 4), *(one(1, 1),) * 3)
+    document = chain(NetworkSettings(kernels=kernels, pools=pools, features=(8, 8, 9, 8)))
+    network = build(document, seed=2).eval()
+    field = network.geometry.field
+    image = np.random.default_rng(0).integers(0, 256, (1, field.z - 1 + planes, field.y + 40, field.x + 30), np.uint8)
+    found = LanesEngine(network, 1).block(image)
+    with torch.inference_mode():
+        exact = build(document, seed=2).double().eval().dense(torch.from_numpy(image / 255)[None])
+    np.testing.assert_allclose(found, torch.softmax(exact, 1)[0].numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(LanesEngine(network, 2).block(image), found)
+
+
 def test_blocks_of_many_sizes_in_turn_leave_nothing_behind() -> None:
     kernels, pools = NETWORKS["16 phases"]
     settings = NetworkSettings(kernels=kernels, pools=(*pools, *(one(1, 1),) * 4), features=(8,) * 6)
