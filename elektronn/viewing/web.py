@@ -19,6 +19,9 @@ from elektronn.viewing.scene import Layer, Scene
 MESH_VOXELS = 2**27
 """Cells of larger segmentations get no surfaces, since they are made from the whole volume in memory."""
 
+_COARSEST = 16
+"""Most voxels that are read for one of a coarse level; browsers ask for the coarsest first."""
+
 _GREY = """#uicontrol invlerp normalized
 void main() { emitGrayscale(normalized()); }
 """
@@ -61,7 +64,8 @@ def state_of(scene: Scene, urls: Sequence[str] = ()) -> dict[str, Any]:
         "title": scene.name,
         "dimensions": _dimensions(scene),
         "position": middle[::-1],
-        "crossSectionScale": max(scene.size.y, scene.size.x) / 600,
+        # of a large volume a part is shown: coarser levels are made while one looks, from all voxels under them
+        "crossSectionScale": min(1.0, max(scene.size.y, scene.size.x) / 600),
         "projectionScale": 1.6 * max(scene.size),
         "layers": [_layer(layer, url, scene) for layer, url in zip(scene.layers, urls)],
         "showSlices": False,
@@ -158,4 +162,4 @@ def _volume(layer: Layer, values: Lazy, scene: Scene) -> Any:
 
     # classes are no quantities: coarser levels take every n-th voxel, as those of IDs do
     kind = "image" if layer.kind in ("image", "prediction") else "segmentation"
-    return Patient(values, dimensions=dimensions, volume_type=kind)
+    return Patient(values, dimensions=dimensions, volume_type=kind, max_downsampling=_COARSEST)
