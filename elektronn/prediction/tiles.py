@@ -12,7 +12,7 @@ from elektronn.network.nodes import SMALL
 from elektronn.prediction.lanes_plan import lanes_bytes, misfit
 
 MEASURED_OVERHEAD = 1.25
-"""Peak memory of a first tile over the closed form below, measured from 1.0 to 1.25 (a convolution's own buffers)."""
+"""Peak memory of a first tile over the closed form below: measured 0.86 to 1.51, 1.1 in the median (benchmarks/README.md)."""
 
 
 def bytes_of(document: Document, geometry: Geometry, tile: Size) -> int:
