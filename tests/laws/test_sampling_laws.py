@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from itertools import combinations, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,15 +42,15 @@ EVERYTHING: tuple[Augmentation, ...] = (
 )
 
 
-def sampler(augment: tuple[Augmentation, ...] = EVERYTHING) -> Sampler:
+def sampler(augment: tuple[Augmentation, ...] = EVERYTHING, kind: str = "uint8") -> Sampler:
     random = np.random.default_rng(0)
     cubes = [
         Cube(
             name,
-            random.integers(0, 256, (2, *size), dtype=np.uint8),
+            (random.integers(0, 256, (2, *size)) / (1 if kind == "uint8" else 255)).astype(kind),
             random.integers(-1, 3, size).astype(np.int16),
             Size(0, 0, 0),
-            1 / 255,
+            1 / 255 if kind == "uint8" else 1.0,
         )
         for name, size in (("one", (9, 30, 30)), ("two", (8, 26, 40)))
     ]
@@ -75,6 +80,32 @@ def test_a_restart_at_any_step_goes_on_as_if_nothing_had_happened(first: int, wo
     with Prefetch(sampler().batch, first=first, workers=workers, ahead=ahead) as batches:
         for step in range(first, first + 3):
             assert content(batches.take()) == content(whole.batch(step))
+
+
+FINGERPRINT = """
+import hashlib
+from numba.core.registry import cpu_target
+from tests.laws.test_sampling_laws import content, sampler
+made = [sampler(kind=kind).batch(step) for kind in ("uint8", "float32") for step in range(6)]
+print(hashlib.sha256(b"".join(part for batch in made for part in content(batch)[:2])).hexdigest())
+print(cpu_target.target_context.codegen()._get_host_cpu_name())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="names processors of this kind")
+def test_every_processor_makes_the_same_bytes(tmp_path: Path) -> None:
+    """Compiled for one with vectors of 4 floats and without fused multiply-adds, and for this one."""
+    said = {}
+    for name in ("x86-64", ""):
+        chosen = (
+            {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path / name)} if name else {}
+        )
+        command = [sys.executable, "-c", FINGERPRINT]
+        done = subprocess.run(command, env={**os.environ, **chosen}, capture_output=True, text=True, check=True)
+        said[name], cpu = done.stdout.split()
+        assert not name or cpu == name
+    assert len(set(said.values())) == 1
 
 
 def test_examples_of_one_batch_and_of_neighbouring_steps_differ(alone: list[tuple[Any, ...]]) -> None:
