@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from elektronn.axes import Size
 from elektronn.errors import GeometryError
 from elektronn.network.nodes import ONE, SMALL, ConvLayer, Layer, PerceptronLayer, RecurrentLayer, TiedLayer, maxout_of
-from elektronn.network.planes import can_pool, pool_compiled, stack
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -71,8 +70,9 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, dilation: Size = ONE) -> T
         ``(b, co, z − (kz−1)·dz, …)``.
     """
     batch, taps = x.shape[0], weight.shape[2]
+    depth = x.shape[2] - (taps - 1) * dilation.z
     if taps > 1:
-        x = stack(x, taps, dilation.z)
+        x = torch.cat([x.narrow(2, k * dilation.z, depth) for k in range(taps)], dim=1)
     planes = folded(x.contiguous(memory_format=torch.channels_last_3d))
     # a copy, because its strides decide the layout of the result: those of one feature alone say nothing to torch
     flat = weight.permute(0, 2, 1, 3, 4).flatten(1, 2).clone(memory_format=torch.channels_last)
@@ -98,11 +98,6 @@ def pool_strided(x: Tensor, pool: Size) -> Tensor:
     """Max pooling with stride = window; a remainder at the end is cut off."""
     if pool.voxels == 1:
         return x
-    return pool_compiled(x, pool) if can_pool(x, pool) else pool_plainly(x, pool)
-
-
-def pool_plainly(x: Tensor, pool: Size) -> Tensor:
-    """The same as torch does it: the reference for :func:`pool_strided`."""
     if pool.z == 1:
         return unfolded(F.max_pool2d(folded(x), pool[1:]), x.shape[0])
     return F.max_pool3d(x, tuple(pool))
