@@ -149,11 +149,19 @@ def _segmentation(path: Path, files: Files) -> list[Segmentation]:
     words = dict(said.get("definitions") or {})
     if said.get("definition"):
         words |= {name: str(said["definition"]) for name in said if name.endswith("_thinned")}
-    flat = {**said, **{f"adapted_rand_error.{n}": v for n, v in (said.get("adapted_rand_error") or {}).items()}}
+    # of one volume, or of the volumes of each role together
+    entries = {path.stem: said}
+    if "volumes" in said:
+        entries = {f"{path.stem}, {role} volumes": said[role] for role in ("test", "valid", "train") if role in said}
+    return [_figures(path, name, entry, words) for name, entry in entries.items()]
+
+
+def _figures(path: Path, name: str, entry: Mapping[str, Any], words: Mapping[str, str]) -> Segmentation:
+    flat = {**entry, **{f"adapted_rand_error.{n}": v for n, v in (entry.get("adapted_rand_error") or {}).items()}}
     figures = {name: flat[name] for name in words if name in flat}
     if not figures:
         raise DataError(f"{path}: holds no figures of segments; make it with `elektronn evaluate --segmentation`")
-    return [Segmentation(path.stem, figures, words, str(said.get("background", "")))]
+    return Segmentation(name, figures, words, str(entry.get("background", "")))
 
 
 def _cells(inputs: ReportInputs, settings: ReportSettings, missing: list[str]) -> tuple[Panel, ...]:

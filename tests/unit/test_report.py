@@ -526,6 +526,24 @@ def test_figures_of_segments_stand_with_their_definitions(tmp_path: Path) -> Non
         report(run, SETTINGS)
 
 
+def test_figures_of_segments_of_several_volumes_stand_by_role(tmp_path: Path) -> None:
+    said = {
+        "test": {"voi_split_bits": 0.25, "background": "segment"},
+        "valid": {"voi_split_bits": 0.5, "background": "segment"},
+        "volumes": {
+            "cube1": {"role": "valid", "voi_split_bits": 0.5},
+            "cube2": {"role": "test", "voi_split_bits": 0.25},
+        },
+        "definitions": {"voi_split_bits": "H(a | b)"},
+    }
+    (tmp_path / "segments.json").write_text(json.dumps(said))
+    found = gather(ReportInputs(segmentations=(tmp_path / "segments.json",)), SETTINGS).segmentations
+    assert [(each.name, each.figures["voi_split_bits"]) for each in found] == [
+        ("segments, test volumes", 0.25),
+        ("segments, valid volumes", 0.5),
+    ]
+
+
 def test_warnings_of_the_journal_are_warnings_of_the_run(tmp_path: Path) -> None:
     run = inputs(tmp_path)
     with (tmp_path / "events.jsonl").open("a") as file:
