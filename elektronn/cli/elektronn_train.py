@@ -70,8 +70,14 @@ def run(given: argparse.Namespace) -> None:
     from elektronn.cli.old_run import find_config, upgraded
     from elektronn.cli.train import carry_out, finish, table_volumes
     from elektronn.network.device import choose_device
+    from elektronn.training.group import is_grouped
     from elektronn.training.stage import Outputs
 
+    if is_grouped():
+        raise ConfigError(
+            "elektronn-train: trains in one process; `elektronn config upgrade` the config, and start `elektronn train` "
+            "under torchrun"
+        )
     config = find_config(given.config)
     old, new, params = upgraded(config, Path.cwd(), trust=given.trust)
     display = Display("elektronn-train", None)

@@ -219,6 +219,17 @@ def test_M013_the_upgraded_config_trains_the_same_network(world: Path, capsys: p
     assert digest(one) == digest(two)
 
 
+def test_several_processes_are_sent_to_the_command_that_knows_them(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    before = files(world)
+    assert train("config.py") == 2
+    assert "torchrun" in capsys.readouterr().err
+    assert files(world) == before
+
+
 def test_an_upgrade_needs_a_config(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "upgrade"]) == 2
     assert "needs a config of ELEKTRONN 1" in capsys.readouterr().err
