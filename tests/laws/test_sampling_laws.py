@@ -23,8 +23,10 @@ from elektronn.sampling.batch import Batch, Sampler
 from elektronn.sampling.cubes import Cube
 from elektronn.sampling.defects import BlurredSection, FadedSection, MisalignedSection, MissingSection
 from elektronn.sampling.grey import Blur, Grey, Noise
+from elektronn.sampling.lazy import LazyVolume
 from elektronn.sampling.prefetch import Prefetch
 from elektronn.sampling.spatial import Elastic, Flip, Projection, Warp
+from elektronn.volumes.address import Address
 
 REACH = Geometry(Reach(3, 1), Reach(5, 2), Reach(5, 2))
 POINT = Geometry(Reach(1, 1), Reach(1, 1), Reach(1, 1))
@@ -179,65 +181,110 @@ def test_places_are_uniform_over_cubes_and_positions() -> None:
 
 OPTIONS: dict[str, list[Any]] = {
     "patch": [Size(1, 9, 9), Size(4, 9, 9)],
-    "flip": [None, Flip(transpose=False), Flip(), Flip(z=False, y=False, transpose=False)],
-    "warp": [None, Warp(probability=1.0, amount=0.0)],
+    "flip": [None, Flip(transpose=False), Flip(), Flip(z=False, y=False, transpose=False), Flip(isotropic=True)],
+    "warp": [None, Warp(probability=1.0, amount=0.0), Warp(probability=1.0, amount=0.0, too_large="shrink")],
+    "elastic": [None, Elastic(probability=1.0, amplitude_vox=(0, 0, 0))],
+    "slip": [None, MisalignedSection(probability=1.0, shift_vox=2, labels="move")],
+    "values": [None, Grey(contrast=0, brightness=0, gamma=0), Blur(probability=1.0, sigma_vox=(0, 0))],
     "margin": [Size(0, 0, 0), Size(1, 4, 3)],
     "channels": [1, 2],
     "dtype": [np.uint8, np.uint16, np.float32],
+    "labels": [np.int16, np.float32, "each section"],
+    "weights": [False, True],
+    "stored": ["memory", "disk"],
     "interpolation": ["linear", "nearest"],
     "workers": [0, 2],
 }
+Pair = tuple[str, int, str, int]
 
 
-def pairwise(options: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Few cases in which any two values of any two options meet; greedy."""
-    names = list(options)
-    everything = [dict(zip(names, values)) for values in product(*options.values())]
-    missing = {
+def pairs_of(case: dict[str, int]) -> set[Pair]:
+    """Which values of which two options meet."""
+    return {(a, case[a], b, case[b]) for a, b in combinations(OPTIONS, 2) if a in case and b in case}
+
+
+def every_pair() -> set[Pair]:
+    return {
         (a, i, b, j)
-        for a, b in combinations(names, 2)
-        for i, j in product(range(len(options[a])), range(len(options[b])))
+        for a, b in combinations(OPTIONS, 2)
+        for i, j in product(range(len(OPTIONS[a])), range(len(OPTIONS[b])))
     }
 
-    def covered(case: dict[str, Any]) -> set[tuple[str, int, str, int]]:
-        at = {name: next(i for i, v in enumerate(options[name]) if v is case[name]) for name in names}
-        return {(a, at[a], b, at[b]) for a, b in combinations(names, 2)} & missing
 
-    cases = []
+def covering() -> list[dict[str, int]]:
+    """Few cases, as numbers of values, in which any two values of any two options meet; greedy."""
+    missing, cases = every_pair(), []
     while missing:
-        best = max(everything, key=lambda case: len(covered(case)))
-        missing -= covered(best)
-        cases.append(best)
+        a, i, b, j = min(missing)
+        case = {a: i, b: j}
+        for name in (name for name in OPTIONS if name not in case):
+            values = range(len(OPTIONS[name]))
+            case[name] = max(values, key=lambda value: len(pairs_of({**case, name: value}) & missing))
+        missing -= pairs_of(case)
+        cases.append(case)
     return cases
 
 
-@pytest.mark.parametrize("case", pairwise(OPTIONS), ids=lambda case: "-".join(str(v) for v in case.values())[:60])
-def test_any_two_options_together_keep_labels_on_their_voxels(case: dict[str, Any]) -> None:
-    """Each voxel of image and labels tells its position; channel 1 tells it backwards."""
-    size, geometry = Size(7, 17, 15), Geometry(Reach(1, 1), Reach(3, 2), Reach(3, 2))
+CASES = covering()
+
+
+def test_any_two_values_of_any_two_options_meet() -> None:
+    met = set().union(*(pairs_of(case) for case in CASES))
+    assert met == every_pair()
+    assert len(CASES) < 40
+
+
+def coded_cube(case: dict[str, Any], size: Size, folder: Path) -> tuple[Cube, int]:
+    """A cube whose voxels, labels and weights tell their position, and how many positions there are.
+
+    Channel 1 tells it backwards.
+    """
     scale = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[case["dtype"]]
     index = np.arange(size.voxels).reshape(size)
     # a byte cannot number all voxels; a prime repeats in no row, column or section alike
     code = index % 251 if case["dtype"] is np.uint8 else index
     limit = 255 if case["dtype"] is np.uint8 else size.voxels
     image = np.stack([code, limit - code][: case["channels"]])
-    stored = (image / limit).astype(np.float32) if case["dtype"] is np.float32 else image.astype(case["dtype"])
+    stored: Any = (image / limit).astype(np.float32) if case["dtype"] is np.float32 else image.astype(case["dtype"])
     margin = case["margin"]
     inner = tuple(slice(m, n - m) for m, n in zip(margin, size))
-    cube = Cube("coded", stored, np.ascontiguousarray(code[inner], np.int16), margin, 1 / scale)
-    augment = tuple(c for c in (case["flip"], case["warp"]) if c is not None)
-    chosen = SamplingSettings(augment=augment, batch_size=6, interpolation=case["interpolation"])
+    if case["stored"] == "disk":
+        np.save(folder / "image.npy", stored)
+        stored = LazyVolume(Address(folder / "image.npy", axes="czyx"), 10**6, "czyx")
+    if case["labels"] == "each section":
+        return Cube("coded", stored, np.arange(size.z, dtype=np.int16)[:, None], Size(0, 0, 0), 1 / scale), limit
+    labels = np.ascontiguousarray(code[inner], case["labels"])
+    weights = labels.astype(np.float32) if case["weights"] else None
+    return Cube("coded", stored, labels, margin, 1 / scale, weights), limit
+
+
+@pytest.mark.parametrize("numbers", CASES, ids=lambda case: "".join(map(str, case.values())))
+def test_any_two_options_together_keep_labels_on_their_voxels(numbers: dict[str, int], tmp_path: Path) -> None:
+    case = {name: OPTIONS[name][number] for name, number in numbers.items()}
+    size, geometry = Size(11, 17, 15), Geometry(Reach(1, 1), Reach(3, 2), Reach(3, 2))
+    cube, limit = coded_cube(case, size, tmp_path)
+    bends = [case[name] for name in ("warp", "elastic") if case[name] is not None]
+    augment = [case[name] for name in ("flip", "warp", "elastic", "slip", "values") if case[name] is not None]
+    chosen = SamplingSettings(augment=tuple(augment), batch_size=6, interpolation=case["interpolation"])
     made = Sampler([cube], geometry, case["patch"], chosen, seed=4)
+    unit = limit if case["dtype"] is np.float32 else 1 / cube.scale
     with Prefetch(made.batch, first=0, workers=case["workers"], ahead=2) as batches:
-        for _ in range(5):
+        for _ in range(4):
             batch = batches.take()
-            unit = limit if case["dtype"] is np.float32 else scale
             voxels = np.rint(batch.image.astype(np.float64) * unit).astype(int)
-            under = voxels[:, :, :, 1:-1:2, 1:-1:2]
-            assert np.array_equal(under[:, 0], batch.labels)
-            assert np.array_equal(voxels[:, -1], limit - voxels[:, 0] if case["channels"] == 2 else voxels[:, 0])
-            assert batch.warped == (6 if case["warp"] else 0)
-            if case["dtype"] is not np.uint8:
+            under = voxels[:, 0, :, 1:-1:2, 1:-1:2]
+            if cube.of_sections:
+                if case["dtype"] is not np.uint8:
+                    lowest = voxels[:, 0].reshape(6, -1).min(1) // (size.y * size.x)
+                    assert np.array_equal(batch.labels.ravel(), lowest)
+            else:
+                np.testing.assert_allclose(under, batch.labels, atol=1e-3)
+            if cube.weights is not None:
+                np.testing.assert_allclose(batch.weights, batch.labels, atol=1e-3)
+            backwards = limit - voxels[:, 0] if case["channels"] == 2 else voxels[:, 0]
+            assert np.array_equal(voxels[:, -1], backwards)
+            assert batch.warped == (6 if bends else 0)
+            if case["dtype"] is not np.uint8 and case["slip"] is None:
                 _is_a_window(voxels[:, 0], size, case["flip"])
 
 
@@ -251,9 +298,10 @@ def _is_a_window(patches: np.ndarray, size: Size, flip: Flip | None) -> None:
         for axis, step in enumerate(steps):
             if patch.shape[axis] > 1:
                 assert (np.diff(patch, axis=axis) == step).all()
-        swapped = abs(steps[1]) == 1
-        assert [abs(step) for step in steps] == ([strides[0], 1, size.x] if swapped else list(strides))
-        assert not swapped or (flip is not None and flip.transpose)
-        if not swapped:
+        order = [strides.index(abs(step)) for step in steps]
+        free, swapped = flip is not None and flip.isotropic, order == [0, 2, 1]
+        # an axis of one voxel does not tell which it is
+        assert free or order == [0, 1, 2] or (swapped and flip is not None and flip.transpose)
+        if order == [0, 1, 2] and not free:
             allowed = [False] * 3 if flip is None else [flip.z, flip.y, flip.x]
             assert all(step > 0 or may for step, may in zip(steps, allowed))
