@@ -15,22 +15,23 @@ from elektronn.evaluation.counters import Counter, Histogram
 class Cells:
     """Counts blocks into one histogram per cell; the result does not depend on how the volume was cut into blocks.
 
-    uint8 scores are counted exactly; all others as fractions in equal bins of [0, 1], fewer than those of the volume,
-    because there are many cells.
+    No voxel is counted twice: the counter, which counts everything, is asked after each cell what that added.
 
     Args:
         edge: size of a cell, zyx, voxels.
-        bins: for scores that are not uint8, a power of two.
+        bins: most of a histogram, a power of two; fewer than those of the volume, because there are many cells.
+            With as many bins as values, uint8 scores are exact; all others are fractions in equal bins of [0, 1].
+        counter: of the whole volume, with at least as many bins, or exact.
 
     Example:
-        >>> cells = Cells(Size(1, 9, 9), 256)
+        >>> cells = Cells(Size(1, 9, 9), 256, Counter(np.uint8))
         >>> cells.add(Size(4, 0, 0), np.zeros((2, 1, 3), np.uint8), np.ones((2, 1, 3), np.int8))
         >>> [(place.z, histogram.positives) for place, histogram in cells.items()]
         [(4, 3), (5, 3)]
     """
 
-    def __init__(self, edge: Size, bins: int) -> None:
-        self.edge, self.bins = edge, bins
+    def __init__(self, edge: Size, bins: int, counter: Counter) -> None:
+        self.edge, self.bins, self.counter = edge, bins, counter
         self._found: dict[Size, Histogram] = {}
 
     def add(self, start: Size, scores: NDArray[Any], labels: NDArray[Any], classes: int = 2) -> None:
@@ -43,12 +44,8 @@ class Cells:
             classes: as for :class:`Counter`.
         """
         for place, box in self._parts(start, Size(*scores.shape)):
-            part = scores[box.slices]
-            if part.dtype == np.uint16:
-                part = np.divide(part, np.float32(65535), dtype=np.float32)
-            counter = Counter(part.dtype, self.bins)
-            counter.add(part, labels[box.slices], classes)
-            found = counter.histogram()
+            self.counter.add(scores[box.slices], labels[box.slices], classes)
+            found = self.counter.since(self.bins)
             self._found[place] = self._found[place] + found if place in self._found else found
 
     def _parts(self, start: Size, size: Size) -> Iterator[tuple[Size, Box]]:

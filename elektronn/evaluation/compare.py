@@ -21,6 +21,9 @@ from elektronn.volumes.arrays import Volume, open_volume
 
 Progress = Callable[[int, int], None]
 
+_Block = tuple[NDArray[Any], NDArray[Any], tuple[slice, slice, slice]]
+"""Predicted ids, true ids of the same place and around it, and the place in those."""
+
 
 def compare(
     found: Address,
@@ -68,8 +71,7 @@ def _tables(
 ) -> Iterator[Contingency]:
     halo = (0, *(0 if border_nm is None else math.floor(border_nm / n) + 1 for n in pixel))
 
-    def read(box: Box) -> tuple[NDArray[Any], NDArray[Any], tuple[slice, slice, slice]] | None:
-        """Predicted ids, true ids of the same place and around it, and the place in those."""
+    def read(box: Box) -> _Block | None:
         part = intersection(box, place.box)
         if min(part.size) < 1:
             return None
@@ -77,12 +79,16 @@ def _tables(
         around = inside.grown(halo, halo).within(labels.size)
         return prediction.read(part), labels.read(around), inside.shifted(-n for n in around.start).slices
 
-    with ahead(partial(read, box) for box in boxes) as parts:
-        for done, found in enumerate(parts, 1):
+    def table(block: _Block | None) -> Contingency | None:
+        if block is None:
+            return None
+        predicted, ids, cut = block
+        return contingency(ids[cut], predicted, None if border_nm is None else near_border(ids, pixel, border_nm)[cut])
+
+    with ahead((partial(read, box) for box in boxes), table) as tables:
+        for done, found in enumerate(tables, 1):
             if found is not None:
-                predicted, ids, cut = found
-                masked = None if border_nm is None else near_border(ids, pixel, border_nm)[cut]
-                yield contingency(ids[cut], predicted, masked)
+                yield found
             progress(done, len(boxes))
 
 

@@ -20,8 +20,11 @@ from elektronn.errors import DataError
 Counts = NDArray[np.int64]
 
 IGNORED = -1
-_ROWS = 4  # label & 3 of 0, 1 and -1 is 0, 1 and 3: no branch in the kernels; row 2 stays empty
+_ROWS = 4  # label & 3 of 0, 1 and -1 is 0, 1 and 3: no branch in the kernels
+_SPARE = 2  # the row left over: voxels of class 0 and bin 0, spread over its cells
 _MOST = 1 << 31  # voxels until the next drain, all of which may fall into one uint32 cell
+_STEP = 128  # voxels of which the cells are found before any is counted
+_ONE = 0x3F800000  # bits of 1, float32
 _PIECE = 1 << 19  # looked at and counted while it lies in the cache: memory is read once
 
 
@@ -108,6 +111,7 @@ class Counter:
         # neighbouring voxels often share a bin; copies keep one increment from waiting for the one before, but of large
         # tables a second one would not fit the cache
         self._cells = np.zeros((1 if self._float or self.bins > 256 else 4, _ROWS * self.bins), np.uint32)
+        self._told: dict[int, NDArray[np.uint32]] = {}
         self._pending = 0
         self._total = np.zeros((_ROWS, self.bins), np.uint64)
 
@@ -133,9 +137,31 @@ class Counter:
     def histogram(self) -> Histogram:
         """Everything counted so far."""
         self._drain()
-        total = self._total.astype(np.int64)
-        divisor = self.bins if self._float else self.bins - 1
-        return Histogram(total[:2], divisor, not self._float, int(total[3].sum()))
+        return self._histogram(self._total)
+
+    def since(self, bins: int) -> Histogram:
+        """What was counted since the last call with the same ``bins``, without counting it again.
+
+        Args:
+            bins: of the result, a power of two; neighbouring bins are put together. No more than were counted.
+
+        Example:
+            >>> counter = Counter(np.float32)
+            >>> for score in (0.2, 0.7):
+            ...     counter.add(np.full(3, score, np.float32), np.ones(3, np.int8))
+            ...     print(counter.since(2).counts.tolist())
+            [[0, 0], [3, 0]]
+            [[0, 0], [0, 3]]
+        """
+        bins = min(bins, self.bins)
+        now = self._folded(bins)
+        before, self._told[bins] = self._told.get(bins), now
+        return self._histogram(now if before is None else now - before)
+
+    def _histogram(self, rows: NDArray[Any]) -> Histogram:
+        counts = rows[:2].astype(np.int64)
+        exact = not self._float and counts.shape[1] == self.bins
+        return Histogram(counts, self.bins - 1 if exact else counts.shape[1], exact, int(rows[3, 0]))
 
     def _count(self, scores: NDArray[Any], marks: NDArray[np.int8]) -> None:
         if self._pending + scores.size > _MOST:
@@ -144,14 +170,22 @@ class Counter:
         if self._float:
             _count_floats(_probabilities(scores), marks, self.bins, self._cells[0])
         elif len(self._cells) == 4:
-            _count_bytes(scores, marks, self._cells)
+            _count_bytes(scores, marks, self._cells.reshape(-1))
         else:
             _count_words(scores, marks, self._cells[0])
 
     def _drain(self) -> None:
-        self._total += self._cells.sum(axis=0, dtype=np.uint64).reshape(_ROWS, self.bins)
+        for bins, before in self._told.items():
+            before -= self._folded(bins)  # what wraps around here does so again when it is subtracted
+        self._total += self._folded(self.bins)
         self._cells[:] = 0
         self._pending = 0
+
+    def _folded(self, bins: int) -> NDArray[np.uint32]:
+        """The cells as ``[row, bin]`` in fewer bins, what is spare in its place; the ignored all in the first bin."""
+        found = np.zeros((_ROWS, bins), np.uint32)
+        _fold(self._cells, found)
+        return found
 
 
 def _marks(labels: NDArray[Any], classes: int) -> NDArray[np.int8]:
@@ -166,45 +200,114 @@ def _marks(labels: NDArray[Any], classes: int) -> NDArray[np.int8]:
         )
     if high > 1:
         labels = np.where(labels > 1, 0, labels)
-    return np.ascontiguousarray(labels).astype(np.int8, copy=False)
+    labels = np.ascontiguousarray(labels)
+    return labels.view(np.int8) if labels.dtype.itemsize == 1 else labels.astype(np.int8)
 
 
 def _probabilities(scores: NDArray[Any]) -> NDArray[np.float32]:
-    low, high = float(scores.min()), float(scores.max())
-    if not (low >= 0 and high <= 1):  # written so that not-a-number fails too
-        raise DataError(f"scores lie between {low:g} and {high:g}; expected probabilities from 0 to 1")
+    # of floats from 0 to 1, and of no others, the bits are at most those of 1, seen as a whole number; -0 alone is missed
+    if scores.dtype != np.float32 or scores.view(np.uint32).max() > _ONE:
+        low, high = float(scores.min()), float(scores.max())
+        if not (low >= 0 and high <= 1):  # written so that not-a-number fails too
+            raise DataError(f"scores lie between {low:g} and {high:g}; expected probabilities from 0 to 1")
     return scores.astype(np.float32, copy=False)
+
+
+# The kernels take two steps through a piece that stays in the first cache level: the cells of its voxels, which is
+# vectorised, and the increments, which cannot be. In saturated predictions many neighbours fall into class 0 and bin 0,
+# and each increment would wait for the one before; they are spread over the spare row.
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _count_bytes(scores: NDArray[np.uint8], marks: NDArray[np.int8], cells: NDArray[np.uint32]) -> None:
-    n = scores.size
-    even = n // 4 * 4
-    for i in range(0, even, 4):
-        cells[0, (np.uint32(marks[i] & 3) << 8) | scores[i]] += 1
-        cells[1, (np.uint32(marks[i + 1] & 3) << 8) | scores[i + 1]] += 1
-        cells[2, (np.uint32(marks[i + 2] & 3) << 8) | scores[i + 2]] += 1
-        cells[3, (np.uint32(marks[i + 3] & 3) << 8) | scores[i + 3]] += 1
-    for i in range(even, n):
-        cells[0, (np.uint32(marks[i] & 3) << 8) | scores[i]] += 1
+    spare = _spare(256).astype(np.uint16)
+    index = np.empty(_STEP, np.uint16)
+    words = index.view(np.uint64)  # four neighbours, one for each of the four tables
+    low, one = np.uint64(0xFFFF), np.uint32(1)
+    even = scores.size // _STEP * _STEP
+    for start in range(0, even, _STEP):
+        some, its_marks = scores[start : start + _STEP], marks[start : start + _STEP]
+        for j in range(_STEP):
+            cell = (np.uint16(its_marks[j] & 3) << np.uint16(8)) | np.uint16(some[j])
+            index[j] = cell | (np.uint16(cell == 0) * spare[j])
+        for j in range(_STEP // 4):
+            four = words[j]
+            cells[four & low] += one
+            cells[np.uint64(1024) + ((four >> np.uint64(16)) & low)] += one
+            cells[np.uint64(2048) + ((four >> np.uint64(32)) & low)] += one
+            cells[np.uint64(3072) + (four >> np.uint64(48))] += one
+    for i in range(even, scores.size):
+        cells[(np.uint32(marks[i] & 3) << np.uint32(8)) | scores[i]] += one
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _count_words(scores: NDArray[np.uint16], marks: NDArray[np.int8], cells: NDArray[np.uint32]) -> None:
-    for i in range(scores.size):
-        cells[(np.uint32(marks[i] & 3) << 16) | scores[i]] += 1
+    spare = _spare(65536)
+    index = np.empty(_STEP, np.uint32)
+    even = scores.size // _STEP * _STEP
+    for start in range(0, even, _STEP):
+        some, its_marks = scores[start : start + _STEP], marks[start : start + _STEP]
+        for j in range(_STEP):
+            cell = (np.uint32(its_marks[j] & 3) << np.uint32(16)) | np.uint32(some[j])
+            index[j] = spare[j] if cell == 0 else cell
+        for j in range(_STEP):
+            cells[index[j]] += np.uint32(1)
+    for i in range(even, scores.size):
+        cells[(np.uint32(marks[i] & 3) << np.uint32(16)) | scores[i]] += np.uint32(1)
 
 
 # fast arithmetic is exact here: one product by a power of two, of numbers known to lie in [0, 1]
 @njit(nogil=True, cache=True, boundscheck=False, fastmath=True, error_model="numpy")
 def _count_floats(scores: NDArray[np.float32], marks: NDArray[np.int8], bins: int, cells: NDArray[np.uint32]) -> None:
     scale, last, wide = np.float32(bins), np.int32(bins - 1), np.int32(bins)
-    index = np.empty(2048, np.int32)
-    for start in range(0, scores.size, 2048):
-        # two passes over a piece in the first cache level: the first one vectorises, as its indices cannot be negative,
-        # which the compiler does not know of sums with `start`; the increments cannot
-        some, its_marks = scores[start : start + 2048], marks[start : start + 2048]
-        for j in range(some.size):
-            index[j] = min(np.int32(some[j] * scale), last) + np.int32(its_marks[j] & 3) * wide
-        for j in range(some.size):
-            cells[np.uint32(index[j])] += 1
+    spare = _spare(bins)
+    index = np.empty(_STEP, np.uint32)
+    even = scores.size // _STEP * _STEP
+    for start in range(0, even, _STEP):
+        # of an index that is a sum the compiler does not know that it is not negative, and does not vectorise; of slices it does
+        some, its_marks = scores[start : start + _STEP], marks[start : start + _STEP]
+        for j in range(_STEP):
+            cell = np.uint32(min(np.int32(some[j] * scale), last) + np.int32(its_marks[j] & 3) * wide)
+            index[j] = spare[j] if cell == 0 else cell
+        for j in range(_STEP):
+            cells[index[j]] += np.uint32(1)
+    for i in range(even, scores.size):
+        cells[np.uint32(min(np.int32(scores[i] * scale), last) + np.int32(marks[i] & 3) * wide)] += np.uint32(1)
+
+
+@njit(nogil=True, cache=True)
+def _spare(bins: int) -> NDArray[np.uint32]:
+    """Cells for the voxels of a piece that are of class 0 and bin 0: sixteen in turn."""
+    return (_SPARE * bins + np.arange(_STEP) % min(bins, 16)).astype(np.uint32)
+
+
+@njit(nogil=True, cache=True, boundscheck=False)
+def _fold(cells: NDArray[np.uint32], found: NDArray[np.uint32]) -> None:
+    """Add cells, ``[copy, row · bin]``, to ``[row, bin]`` of fewer bins; all that is spare or ignored to the first bin."""
+    wide = cells.shape[1] // _ROWS
+    for copy in range(cells.shape[0]):
+        for row in range(2):
+            line = cells[copy, row * wide : (row + 1) * wide]
+            while line.size > found.shape[1]:
+                line = _halved(line)
+            for b in range(line.size):
+                found[row, b] += line[b]
+        found[0, 0] += _sum(cells[copy, _SPARE * wide : 3 * wide])
+        found[3, 0] += _sum(cells[copy, 3 * wide :])
+
+
+@njit(nogil=True, cache=True, boundscheck=False)
+def _halved(line: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Sums of two neighbours; several times as fast as sums of as many as are wanted."""
+    sums = np.empty(line.size // 2, np.uint32)
+    for b in range(sums.size):
+        sums[b] = line[2 * b] + line[2 * b + 1]
+    return sums
+
+
+@njit(nogil=True, cache=True, boundscheck=False)
+def _sum(line: NDArray[np.uint32]) -> np.uint32:
+    total = np.uint32(0)
+    for cell in line:
+        total += cell
+    return total

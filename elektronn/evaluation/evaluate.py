@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -190,14 +191,21 @@ def _measured(pair: Pair, settings: EvaluateSettings, sections: bool) -> Measure
         place = overlap(prediction, labels)
         with at(str(pair.prediction)):
             counter = Counter(prediction.dtype, settings.bins)
-        along = Cells(Size(1, place.size.y, place.size.x), SECTION_BINS) if sections else None
-        around = Cells(Size(*settings.bootstrap_block), BLOCK_BINS) if settings.bootstrap else None
-        with ahead(_reads(prediction, labels, place, settings.block)) as parts:
-            for start, scores, marks in parts:
-                with at(f"{pair.prediction} and {pair.labels}"):
+        fine = counter if settings.bins >= SECTION_BINS else Counter(prediction.dtype, SECTION_BINS)
+        along = Cells(Size(1, place.size.y, place.size.x), SECTION_BINS, fine) if sections else None
+        blocks_of = Size(*settings.bootstrap_block)
+        around = Cells(blocks_of, BLOCK_BINS, Counter(prediction.dtype, BLOCK_BINS)) if settings.bootstrap else None
+
+        def count(block: _Block) -> None:
+            start, scores, marks = block
+            with at(f"{pair.prediction} and {pair.labels}"):
+                if along is None or along.counter is not counter:
                     counter.add(scores, marks, max(2, prediction.channels))
                 for cells in filter(None, (along, around)):
                     cells.add(start, scores, marks, max(2, prediction.channels))
+
+        with ahead(_reads(prediction, labels, place, settings.block), count) as counted:
+            deque(counted, maxlen=0)
         first = (place.image or place.prediction).z
         return Measured(
             pair.name,

@@ -141,3 +141,27 @@ def test_a_table_of_many_pairs_is_counted_in_every_type(kind: str, other: str) -
     assert np.array_equal(np.stack([table.truth, table.found], 1), pairs.astype(np.uint64))
     assert np.array_equal(table.counts, counts)
     assert table.ignored == 20000 - keep.sum()
+
+
+def counted_slowly(truth: np.ndarray, found: np.ndarray) -> dict[tuple[int, int], int]:
+    """The obvious twin: one voxel at a time."""
+    pairs: dict[tuple[int, int], int] = {}
+    for pair in zip(truth.tolist(), found.tolist()):
+        if pair[0] > 0:
+            pairs[pair] = pairs.get(pair, 0) + 1
+    return pairs
+
+
+@pytest.mark.parametrize("kind", ["uint32", "uint64", "int32"])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 4095, 4096, 4097, 8192, 9000])
+def test_runs_of_any_length_are_counted_like_their_slow_twin(kind: str, size: int) -> None:
+    random = np.random.default_rng(size)
+    for longest in (1, 3, 70, 5000):
+        lengths = random.integers(1, longest + 1, (2, size))
+        truth, found = (np.repeat(random.integers(0, 40, size), row)[:size].astype(kind) for row in lengths)
+        if kind == "uint64":
+            truth[truth == 7] += np.uint64(2**63)
+        table = contingency(truth, found)
+        rows = dict(zip(zip(table.truth.tolist(), table.found.tolist()), table.counts.tolist()))
+        assert rows == counted_slowly(truth, found)
+        assert table.ignored == (truth == 0).sum()

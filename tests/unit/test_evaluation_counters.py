@@ -53,6 +53,59 @@ def test_a_wrong_score_or_label_in_a_later_piece_is_found(monkeypatch: pytest.Mo
         counted(scores, labels)
 
 
+def twin_of_parts(scores: np.ndarray, labels: np.ndarray, bins: int) -> np.ndarray:
+    """Each voxel by itself, two-byte scores as fractions of 65535."""
+    wanted = scores.astype(np.int64)
+    if scores.dtype == np.uint16:
+        wanted = np.minimum(wanted * bins // 65535, bins - 1)
+    elif scores.dtype == np.float32:
+        wanted = np.minimum((scores * np.float32(bins)).astype(int), bins - 1)
+    return np.stack([np.bincount(wanted[labels == label], minlength=bins) for label in (0, 1)])
+
+
+@pytest.mark.parametrize(("dtype", "bins"), [("uint8", 256), ("uint16", 4096), ("float32", 4096), ("float32", 65536)])
+@pytest.mark.parametrize("most", [1 << 31, 3000])
+def test_what_a_part_added_is_that_part_counted_by_itself(
+    dtype: str, bins: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counters, "_MOST", most)  # drained between parts, and within
+    scores, labels = scores_of(dtype, 9000)
+    counter = Counter(scores.dtype)
+    for part in (slice(0, 1), slice(1, 130), slice(130, 2000), slice(2000, 2900), slice(2900, 8999), slice(8999, 9000)):
+        counter.add(scores[part], labels[part])
+        found = counter.since(bins)
+        assert np.array_equal(found.counts, twin_of_parts(scores[part], labels[part], bins))
+        assert found.ignored == (labels[part] == -1).sum()
+        assert (found.divisor, found.exact) == ((255, True) if dtype == "uint8" else (bins, False))
+    assert counter.since(bins).voxels == 0
+    assert np.array_equal(counter.histogram().counts, counted(scores, labels).counts)
+
+
+@pytest.mark.parametrize("bins", [256, 4096])
+def test_every_two_byte_score_falls_into_the_bin_of_its_fraction(bins: int) -> None:
+    scores = np.arange(65536, dtype=np.uint16)
+    counter = Counter(np.uint16)
+    counter.add(scores, np.ones(65536, np.int8))
+    assert np.array_equal(counter.since(bins).counts, twin_of_parts(scores, np.ones(65536, np.int8), bins))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("size", [1, 127, 128, 129, 5000])
+def test_saturated_scores_are_counted_where_they_belong(dtype: str, size: int) -> None:
+    top = 1 if dtype == "float32" else np.iinfo(dtype).max
+    labels = np.resize(np.array([0, 0, 1, -1, 0], np.int8), size)
+    scores = np.resize(np.array([0, 0, 0, 0, top, top, top], dtype), size)
+    found = counted(scores, labels)
+    for label in (0, 1):
+        assert found.counts[label, 0] == ((labels == label) & (scores == 0)).sum()
+        assert found.counts[label, -1] == ((labels == label) & (scores == top)).sum()
+    assert (found.voxels, found.ignored) == ((labels >= 0).sum(), (labels == -1).sum())
+
+
+def test_minus_zero_is_a_probability() -> None:
+    assert counted(np.float32([-0.0, 0.5]), np.int8([1, 1])).counts[1, [0, 32768]].tolist() == [1, 1]
+
+
 @given(seed=st.integers(0, 2**32), n=st.integers(10, 400), bins=st.sampled_from([1, 2, 8, 256]))
 @settings(max_examples=60, deadline=None)
 def test_areas_of_binned_scores_are_within_their_bounds(seed: int, n: int, bins: int) -> None:
