@@ -9,6 +9,7 @@ from elektronn.errors import GeometryError
 from elektronn.geometry import Geometry
 from elektronn.network.document import ConvLayer, Document, layers, reaches
 from elektronn.network.nodes import SMALL
+from elektronn.network.winograd_plan import Plane, in_fours
 from elektronn.prediction.lanes_plan import lanes_bytes, misfit
 
 MEASURED_OVERHEAD = 1.25
@@ -52,14 +53,16 @@ def _alive_inside(layer: ConvLayer, source: Size, dilation: Size, size: Size) ->
         dilation: between the taps of its kernel.
     """
     inner = Size(*(n - (k - 1) * d for n, k, d in zip(source, layer.kernel, dilation)))
-    maps, stacked = layer.maps * inner.voxels, 0
-    if layer.kernel.z > 1 and layer.features_in * source.z * source.y <= SMALL:
-        stacked = layer.kernel.z * layer.features_in * source.voxels
+    maps, beside = layer.maps * inner.voxels, 0
+    if in_fours(layer.features_in, layer.maps, layer.kernel, inner.z, dilation.z):
+        beside = Plane(layer.features_in, layer.maps, *source[1:], *inner[1:]).numbers
+    elif layer.kernel.z > 1 and layer.features_in * source.z * source.y <= SMALL:
+        beside = layer.kernel.z * layer.features_in * source.voxels
     # running maxima: what they are taken of first, the one before and the one being made
     passes = sum((window - 1).bit_length() for window in layer.pool)
     pooling = maps * (1 + min(passes, 2)) if layer.pooling == "max" else 5 * maps
     active = layer.maps * size.voxels * (1 if layer.activation == "linear" else 2)
-    return max(stacked + maps, pooling, active)
+    return max(beside + maps, pooling, active)
 
 
 def choose_tile(document: Document, geometry: Geometry, wanted: Size, memory: float) -> Size:
