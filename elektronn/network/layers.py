@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from elektronn.axes import Size
 from elektronn.errors import GeometryError
 from elektronn.network.nodes import ONE, SMALL, ConvLayer, Layer, PerceptronLayer, RecurrentLayer, TiedLayer, maxout_of
+from elektronn.network.winograd import convolve_by_fours, suits
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -83,8 +84,11 @@ def convolve_dense(x: Tensor, weight: Tensor, bias: Tensor, dilation: Size = ONE
     """The same for large images, without gradients: channels last, planes as a 2-D batch where the kernel is flat.
 
     There torch's 3-D convolution is as fast as a 2-D one, and stacking z-taps would only copy. For inputs of at most
-    :data:`SMALL` voxels without axis x it would take a slow path that copies every window; those are stacked.
+    :data:`SMALL` voxels without axis x it would take a slow path that copies every window; those are stacked. Kernels of
+    three planes go through :mod:`.winograd`.
     """
+    if suits(x, weight, dilation):
+        return convolve_by_fours(x, weight, bias, dilation)
     if x.shape[:4].numel() <= SMALL:
         return convolve(x, weight, bias, dilation)
     x = x.contiguous(memory_format=torch.channels_last_3d)
