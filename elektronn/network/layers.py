@@ -211,11 +211,16 @@ class Convolution(Windowed):
             convolution = convolve_plainly
         drops = self.training and self.layer.dropout > 0
         if self.layer.pooling == "max" and not drops:
-            return self.activation(pool(convolution(x, self.weight, self.bias, dilation)))
+            return self._active(pool(convolution(x, self.weight, self.bias, dilation)))
         maps = convolution(x, self.weight, torch.zeros_like(self.bias), dilation)
         pooled = pool(maps) if self.layer.pooling == "max" else largest_magnitude(pool, maps)
         pooled = F.dropout(pooled, self.layer.dropout, drops)
-        return self.activation(pooled + self.bias[:, None, None, None])
+        return self._active(pooled + self.bias[:, None, None, None])
+
+    def _active(self, own: Tensor) -> Tensor:
+        """The activation of numbers that nobody else has: in place where no gradients are wanted."""
+        in_place = self.layer.activation == "relu" and not torch.is_grad_enabled()
+        return own.relu_() if in_place else self.activation(own)
 
 
 class Perceptron(Block):
