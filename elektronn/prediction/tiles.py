@@ -61,7 +61,7 @@ def _alive_inside(layer: ConvLayer, source: Size, dilation: Size, size: Size) ->
     # running maxima: what they are taken of first, the one before and the one being made
     passes = sum((window - 1).bit_length() for window in layer.pool)
     pooling = maps * (1 + min(passes, 2)) if layer.pooling == "max" else 5 * maps
-    active = layer.maps * size.voxels * (1 if layer.activation == "linear" else 2)
+    active = layer.maps * size.voxels * (1 if layer.activation in ("linear", "relu") else 2)
     return max(beside + maps, pooling, active)
 
 
