@@ -209,7 +209,15 @@ def test_M131_abort_writes_the_results_and_kill_writes_nothing(
         consoles[-1].open()
         assert children(consoles[-1].terminal.pid) == []
         assert consoles[-1].end(word) == code
-    written = {"model.safetensors", "history.csv", "model.json", "curves.png", "params.resolved.yaml", "state"}
+    written = {
+        "model.safetensors",
+        "history.csv",
+        "model.json",
+        "curves.png",
+        "events.jsonl",
+        "params.resolved.yaml",
+        "state",
+    }
     assert {path.name for path in (tmp_path / "abort").iterdir()} == written
     assert {path.name for path in (tmp_path / "kill").iterdir()} == {"state"}
     assert not list((tmp_path / "kill" / "state").glob("backup*"))

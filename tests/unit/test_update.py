@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from elektronn.errors import ConfigError
+from elektronn.training.resuming import state_of
 from tests.unit.small_training import trainer_in, weights
 
 
@@ -23,7 +24,7 @@ def test_compiled_steps_equal_eager_ones(tmp_path: Path, monkeypatch: pytest.Mon
         trainer.run()
     torch.testing.assert_close(weights(compiled), weights(eager), rtol=1e-5, atol=1e-6)
     assert compiled.history[-1]["train_loss"] == pytest.approx(eager.history[-1]["train_loss"], rel=1e-5)
-    assert set(compiled.state().tensors) == set(eager.state().tensors)
+    assert set(state_of(compiled).tensors) == set(state_of(eager).tensors)
 
 
 def test_cuda_graphs_without_cuda_are_refused(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ SETTINGS = {
     "training.history_every": "10",
     "training.monitor_examples": "8",
     "training.preview_every": "15",
-    "training.snapshot_h": "0.00003",
+    "training.snapshot_h": "0.000003",
     "training.backup_s": "0.03",
     "training.device": "cpu",
 }

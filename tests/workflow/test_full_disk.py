@@ -22,11 +22,11 @@ words = ["train", "tiny", "--model", f"{folder}/model.safetensors", "--state", f
 words += ["--train", "a", f"{cubes}:a", f"{cubes}:a_labels"]
 for setting in (
     "network.kernels=[[1,4,4],[1,3,3]]", "network.pools=[[1,2,2],[1,1,1]]", "network.features=[4,4]",
-    "network.patch=[1,20,20]", "training.steps=60", "training.history_every=20", "training.preview_every=0",
+    "network.patch=[1,20,20]", "training.steps=600", "training.history_every=200", "training.preview_every=0",
     "training.device=cpu", "training.backup_s=0.000001",
 ):
     words += ["--set", f"experiments.tiny.{setting}"]
-many = ["--set", "experiments.tiny.training.snapshot_h=0.000002"]
+many = ["--set", "experiments.tiny.training.snapshot_h=0.0000002"]
 codes = [main([*words, *many]), main([*words, *many, "--set", "experiments.tiny.training.on_full_disk=stop"])]
 left = len(list(Path(folder, "state").glob("backup_*")))
 shutil.rmtree(f"{folder}/state/snapshots")
