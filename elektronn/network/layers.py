@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from elektronn.axes import Size
 from elektronn.errors import GeometryError
+from elektronn.network.flat_conv import convolve_flat, is_flat
 from elektronn.network.nodes import ONE, SMALL, ConvLayer, Layer, PerceptronLayer, RecurrentLayer, TiedLayer, maxout_of
 from elektronn.network.winograd import convolve_by_fours, suits
 
@@ -194,7 +195,12 @@ class Convolution(Windowed):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, features_in, z, y, x)`` → ``(b, features, z', y', x')``, strided."""
-        return self._run(x, convolve, ONE, lambda maps: pool_strided(maps, self.layer.pool))
+        said = self.layer
+        if said.pooling == "max" and not (self.training and said.dropout > 0) and is_flat(x, self.weight, said.pool):
+            is_relu = said.activation == "relu"
+            maps = convolve_flat(x, self.weight, self.bias, said.pool, is_relu)
+            return maps if is_relu else self.activation(maps)
+        return self._run(x, convolve, ONE, lambda maps: pool_strided(maps, said.pool))
 
     def dense(self, x: Tensor, dilation: Size) -> Tensor:
         """The same for every position: taps ``dilation`` apart, pooling with stride 1."""

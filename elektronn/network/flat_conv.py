@@ -1,0 +1,174 @@
+"""A convolution of our own for training on a CPU with AVX-512: planes as they lie, pooling and relu in the same pass."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import llvmlite.binding  # type: ignore[import-untyped]
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elektronn.axes import Size
+from elektronn.network.flat_code import COLUMNS, LANES, ROWS
+from elektronn.network.flat_kernels import Integers, back_to_input, back_to_weights, forward, spread
+
+WINDOW = 64
+"""Largest pooling window, voxels: places in it are kept in one byte each."""
+
+
+@cache
+def has_vectors() -> bool:
+    """Whether this CPU has vectors of 16 floats."""
+    return bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
+
+
+def is_flat(x: Tensor, weight: Tensor, pool: Size) -> bool:
+    """Whether :func:`convolve_flat` takes a convolution and pays: float32 on the CPU, pooling within planes."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or not has_vectors():
+        return False
+    depth, height, width = (n - k + 1 for n, k in zip(x.shape[2:], weight.shape[2:]))
+    fits = depth > 0 and height >= pool.y and width >= pool.x and (height - 1) * x.shape[4] + width >= LANES
+    return fits and pool.z == 1 and pool.voxels <= WINDOW and x.numel() > 0
+
+
+class Shape(NamedTuple):
+    """Sizes of a convolution."""
+
+    depth: int
+    """Planes of the input."""
+    height: int
+    width: int
+    kernel: Size
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Height and width of the maps."""
+        return self.height - self.kernel.y + 1, self.width - self.kernel.x + 1
+
+    @property
+    def lead(self) -> int:
+        """How far before an output the inputs begin that see it."""
+        return (self.kernel.y - 1) * self.width + self.kernel.x - 1
+
+
+def convolve_flat(x: Tensor, weight: Tensor, bias: Tensor, pool: Size, relu: bool) -> Tensor:
+    """Valid 3-D convolution, max pooling within planes and relu if wanted; equal to torch's to rounding.
+
+    The same numbers for any number of threads: each sum is taken by one thread in one order.
+
+    Args:
+        x: ``(b, ci, z, y, x)`` float32, best stored as it is indexed.
+        weight: ``(co, ci, kz, ky, kx)``.
+        bias: ``(co,)``.
+        pool: window and stride, zyx, ``pool.z = 1``; a remainder at the end is cut off.
+        relu: whether values below zero become zero.
+
+    Returns:
+        ``(b, co, z − kz + 1, (y − ky + 1) // py, (x − kx + 1) // px)``, contiguous.
+    """
+    found: Tensor = _Flat.apply(x, weight, bias, pool, relu)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Flat(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor, pool: Size, relu: bool) -> Tensor:
+        x, kernel = x.contiguous(), Size(*weight.shape[2:])
+        shape = Shape(x.shape[2], x.shape[3], x.shape[4], kernel)
+        height, width = shape.reach
+        size = (len(x), len(weight), shape.depth - kernel.z + 1, height // pool.y, width // pool.x)
+        out, places = torch.empty(size), torch.empty(size, dtype=torch.uint8)
+        packed = _in_rows(weight.permute(0, 2, 1, 3, 4)).numpy()
+        start = F.pad(bias, (0, -len(bias) % ROWS)).detach().numpy()
+        offsets = _offsets(x.shape[1], shape, "zc")
+        given = (x.detach().numpy(), packed, start, offsets, out.numpy(), places.numpy(), shape.reach, relu)
+        _share(forward(pool.y, pool.x), given, len(x) * size[2])
+        context.save_for_backward(x, weight, places)
+        context.pool = pool
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, places = context.saved_tensors
+        shape = Shape(x.shape[2], x.shape[3], x.shape[4], Size(*weight.shape[2:]))
+        depth, maps = places.shape[2], len(weight) + -len(weight) % ROWS
+        lead = shape.lead if context.needs_input_grad[0] else 0
+        wide = torch.empty(len(x), maps, depth, lead + shape.height * shape.width)
+        sums = np.zeros((len(x), maps, depth))
+        given = (upstream.contiguous().numpy(), places.numpy(), lead, shape.width, wide.numpy(), sums)
+        _share(spread(context.pool.y, context.pool.x), given, len(x) * maps)
+        back = _input_gradient(wide, weight, shape) if lead or context.needs_input_grad[0] else None
+        bias = torch.from_numpy(sums.sum((0, 2))[: len(weight)]).float()
+        return back, _weight_gradient(wide, lead, x, weight, shape), bias, None, None
+
+
+def _input_gradient(wide: Tensor, weight: Tensor, shape: Shape) -> Tensor:
+    features = weight.shape[1]
+    found = torch.empty(len(wide), features + -features % ROWS, *shape[:3])
+    offsets = _offsets_back(len(weight), wide.shape[2], shape)
+    packed = _in_rows(weight.permute(1, 2, 0, 3, 4)).numpy()
+    taps = (shape.kernel.z, offsets.size // shape.kernel.z)
+    _share(back_to_input(), (wide.numpy(), packed, offsets, taps, found.numpy()), len(wide) * shape.depth)
+    return found[:, :features]
+
+
+def _weight_gradient(wide: Tensor, lead: int, x: Tensor, weight: Tensor, shape: Shape) -> Tensor:
+    taps, offsets = weight[0].numel(), _offsets(weight.shape[1], shape, "cz")
+    blocks, groups = wide.shape[1] // ROWS, len(offsets) // COLUMNS
+    found = torch.empty(blocks, groups, ROWS * COLUMNS)
+    _share(back_to_weights(), (wide.numpy(), lead, x.numpy(), offsets, found.numpy()), blocks)
+    rows = found.view(blocks, groups, ROWS, COLUMNS).transpose(1, 2).reshape(blocks * ROWS, -1)
+    return rows[: len(weight), :taps].reshape(weight.shape)
+
+
+def _in_rows(weight: Tensor) -> Tensor:
+    """``(features, …)`` → ``(tiles, taps, ROWS)``, zeros for features that are missing in the last."""
+    flat = F.pad(weight.detach().flatten(1), (0, 0, 0, -len(weight) % ROWS))
+    return flat.view(-1, ROWS, flat.shape[1]).transpose(1, 2).contiguous()
+
+
+@cache
+def _offsets(features: int, shape: Shape, order: str) -> Integers:
+    """Bytes from the place of an output to the input of each tap: plane by plane, or feature by feature and padded."""
+    kernel, plane = shape.kernel, shape.height * shape.width
+    c, z, y, x = np.ix_(*map(np.arange, (features, *kernel)))
+    table = 4 * ((c * shape.depth + z) * plane + y * shape.width + x)
+    if order == "zc":
+        return np.ascontiguousarray(table.swapaxes(0, 1)).ravel()
+    flat = table.ravel()
+    return np.concatenate([flat, np.repeat(flat[:1], -flat.size % COLUMNS)])
+
+
+@cache
+def _offsets_back(maps: int, depth: int, shape: Shape) -> Integers:
+    """The same from the place of an input to the gradients that it is in, behind their border."""
+    kernel, plane = shape.kernel, shape.lead + shape.height * shape.width
+    z, c, y, x = np.ix_(*map(np.arange, (kernel.z, maps, kernel.y, kernel.x)))
+    table = (c * depth - z) * plane + (kernel.y - 1 - y) * shape.width + kernel.x - 1 - x
+    return np.ascontiguousarray(4 * table).ravel()
+
+
+def _share(kernel: Callable[..., None], given: tuple[Any, ...], tasks: int) -> None:
+    """Run a kernel on all tasks, divided among torch's threads."""
+    threads = min(torch.get_num_threads(), tasks)
+    edges = [tasks * i // threads for i in range(threads + 1)]
+    others = [_workers(threads - 1, os.getpid()).submit(kernel, *given, part) for part in pairwise(edges[1:])]
+    kernel(*given, (0, edges[1]))
+    for other in others:
+        other.result()
+
+
+@cache
+def _workers(count: int, process: int) -> ThreadPoolExecutor:
+    """Threads of this process: a fork has none of its parent's."""
+    return ThreadPoolExecutor(count, "flat")

@@ -1,0 +1,219 @@
+"""Loops of the convolution that trains, compiled by numba without the interpreter's lock.
+
+Planes are taken as they lie, row behind row: a tap of a kernel is then one offset, whatever the place. Results keep the
+rows of the input, so behind each row stand ``kx − 1`` numbers that mean nothing ("the gap").
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from elektronn.network import flat_code
+from elektronn.network.flat_code import COLUMNS, LANES, ROWS, convolve, correlate
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+Kernel = Callable[..., None]
+
+STAMP = zlib.crc32(Path(flat_code.__file__).read_bytes())
+"""Of the code that the kernels are made of: numba compares only their own file with what it has cached."""
+
+NONE = 255
+"""In place of a place in a window: the value did not pass."""
+
+
+@numba.njit(nogil=True)
+def _plane(
+    source: int, target: int, pitch: int, weights: Floats, bias: Floats, offsets: Integers, taps: Any, size: int
+) -> None:
+    """``size`` ≥ 16 floats of all features, with the taps ``taps[0] ≤ k < taps[1]``. The last vectors reach back."""
+    place = 0
+    while place < size:
+        columns = min(COLUMNS, (size - place + LANES - 1) // LANES)
+        if place + LANES * columns > size:
+            if size >= LANES * columns:
+                place = size - LANES * columns
+            else:
+                columns = max(1, columns - 1)
+                place = min(place, size - LANES * columns)
+        for block in range(weights.shape[0]):
+            convolve(
+                columns,
+                source + 4 * place,
+                offsets.ctypes.data + 8 * taps[0],
+                taps[1] - taps[0],
+                weights.ctypes.data + 4 * ROWS * (block * weights.shape[1] + taps[0]),
+                bias.ctypes.data + 4 * ROWS * block,
+                target + block * ROWS * pitch + 4 * place,
+                pitch,
+            )
+        place += LANES * columns
+
+
+@cache
+def forward(window_y: int, window_x: int) -> Kernel:
+    """Convolution, maxima of windows, and what is above zero of them if wanted."""
+    stamp = STAMP
+
+    @numba.njit(cache=True, nogil=True)
+    def planes(
+        x: Floats,
+        weights: Floats,
+        bias: Floats,
+        offsets: Integers,
+        out: Floats,
+        places: NDArray[np.uint8],
+        reach: tuple[int, int],
+        relu: bool,
+        part: tuple[int, int],
+    ) -> None:
+        """``x (b, ci, z, y, x)`` → ``out (b, co, z', y', x')``; of each maximum the place in its window.
+
+        ``reach`` is the height and width of the maps before pooling. ``part``: of all planes of the batch.
+        """
+        assert stamp >= 0  # part of the key of the cache
+        width, depth = x.shape[4], out.shape[2]
+        size = (reach[0] - 1) * width + reach[1]
+        maps = np.empty((weights.shape[0] * ROWS, reach[0], width), np.float32)
+        for task in range(part[0], part[1]):
+            b, z = task // depth, task % depth
+            here = x.ctypes.data + b * x.strides[0] + z * x.strides[2]
+            _plane(here, maps.ctypes.data, maps.strides[0], weights, bias, offsets, (0, offsets.size), size)
+            for c in range(out.shape[1]):
+                for row in range(out.shape[3]):
+                    for column in range(out.shape[4]):
+                        best, place = maps[c, row * window_y, column * window_x], 0
+                        for i in range(window_y):
+                            for j in range(window_x):
+                                value = maps[c, row * window_y + i, column * window_x + j]
+                                is_more = value > best or value != value  # what is no number stays visible
+                                best = value if is_more else best
+                                place = i * window_x + j if is_more else place
+                        stops = relu and best <= 0
+                        out[b, c, z, row, column] = np.float32(0) if stops else best
+                        places[b, c, z, row, column] = NONE if stops else place
+
+    made: Kernel = planes
+    return made
+
+
+@cache
+def spread(window_y: int, window_x: int) -> Kernel:
+    """The way back through windows: gradients of maxima to where those stood, zeros between and around."""
+
+    # sums of a row lane by lane, always in one order
+    @numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
+    def features(
+        upstream: Floats,
+        places: NDArray[np.uint8],
+        lead: int,
+        width: int,
+        wide: Floats,
+        sums: NDArray[np.float64],
+        part: tuple[int, int],
+    ) -> None:
+        """``upstream (b, co, z, y, x)`` → ``wide (b, co', z, lead + rows · width)`` and the sum of each plane.
+
+        ``part``: of all features of the batch, those included that only fill the last tile.
+        """
+        for task in range(part[0], part[1]):
+            b, c = task // wide.shape[1], task % wide.shape[1]
+            if c >= upstream.shape[1]:
+                wide[b, c] = 0
+                continue
+            done = upstream.shape[4] * window_x
+            for z in range(wide.shape[2]):
+                total = 0.0
+                wide[b, c, z, :lead] = 0
+                wide[b, c, z, lead + upstream.shape[3] * window_y * width :] = 0
+                for row in range(upstream.shape[3]):
+                    line: Any = np.float32(0)
+                    for column in range(upstream.shape[4]):
+                        passed = places[b, c, z, row, column] != NONE
+                        line += upstream[b, c, z, row, column] if passed else np.float32(0)
+                    total += line
+                    for i in range(window_y):
+                        start = lead + (row * window_y + i) * width
+                        wide[b, c, z, start + done : start + width] = 0
+                        for column in range(upstream.shape[4]):
+                            value, place = upstream[b, c, z, row, column], places[b, c, z, row, column]
+                            for j in range(window_x):
+                                there = value if place == i * window_x + j else np.float32(0)
+                                wide[b, c, z, start + column * window_x + j] = there
+                sums[b, c, z] = total
+
+    made: Kernel = features
+    return made
+
+
+@cache
+def back_to_input() -> Kernel:
+    """The way back through the convolution to its input."""
+    stamp = STAMP
+
+    @numba.njit(cache=True, nogil=True)
+    def planes(
+        wide: Floats,
+        weights: Floats,
+        offsets: Integers,
+        taps: tuple[int, int],
+        found: Floats,
+        part: tuple[int, int],
+    ) -> None:
+        """Gradient of the input, ``found (b, ci', z, y, x)``, from gradients with borders of zeros.
+
+        ``taps``: how many along z, and how many entries of ``offsets`` belong to each.
+        """
+        assert stamp >= 0  # part of the key of the cache
+        none = np.zeros(found.shape[1], np.float32)
+        size, after = found.shape[3] * found.shape[4], wide.shape[2]
+        for task in range(part[0], part[1]):
+            b, z = task // found.shape[2], task % found.shape[2]
+            here = wide.ctypes.data + b * wide.strides[0] + z * wide.strides[2]
+            there = found.ctypes.data + b * found.strides[0] + z * found.strides[2]
+            known = (taps[1] * max(0, z - after + 1), taps[1] * (min(taps[0] - 1, z) + 1))
+            _plane(here, there, found.strides[1], weights, none, offsets, known, size)
+
+    made: Kernel = planes
+    return made
+
+
+@cache
+def back_to_weights() -> Kernel:
+    """The way back through the convolution to its weights."""
+    stamp = STAMP
+
+    @numba.njit(cache=True, nogil=True)
+    def blocks(wide: Floats, lead: int, x: Floats, offsets: Integers, found: Floats, part: tuple[int, int]) -> None:
+        """Gradient of the weights, ``found (co' / ROWS, taps / COLUMNS, ROWS · COLUMNS)``; ``part``: of its first axis."""
+        assert stamp >= 0  # part of the key of the cache
+        steps, some = np.array([wide.strides[2], x.strides[2]]), np.empty(ROWS * COLUMNS, np.float32)
+        # behind the last row of outputs stands nothing but zeros
+        rows = x.shape[3] * x.shape[4]
+        size = min(wide.shape[3] - lead, rows - (np.max(offsets) // 4) % rows)
+        for block in range(part[0], part[1]):
+            for group in range(found.shape[1]):
+                for b in range(x.shape[0]):
+                    correlate(
+                        wide.ctypes.data + b * wide.strides[0] + block * ROWS * wide.strides[1] + 4 * lead,
+                        wide.strides[1],
+                        x.ctypes.data + b * x.strides[0],
+                        offsets.ctypes.data + 8 * COLUMNS * group,
+                        size,
+                        wide.shape[2],
+                        steps.ctypes.data,
+                        some.ctypes.data,
+                    )
+                    for k in range(ROWS * COLUMNS):
+                        found[block, group, k] = some[k] + (found[block, group, k] if b else np.float32(0))
+
+    made: Kernel = blocks
+    return made
