@@ -1,4 +1,4 @@
-"""Layers as torch modules. Activations are ``(batch, channel, z, y, x)``, stored channels last."""
+"""Layers as torch modules. Activations are ``(batch, channel, z, y, x)``, stored channels last unless our own convolution runs."""
 
 from __future__ import annotations
 
