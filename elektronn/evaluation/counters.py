@@ -21,7 +21,8 @@ Counts = NDArray[np.int64]
 
 IGNORED = -1
 _ROWS = 4  # label & 3 of 0, 1 and -1 is 0, 1 and 3: no branch in the kernels
-_SPARE = 2  # the row left over: voxels of class 0 and bin 0, spread over its cells
+_SPARE = 2  # the row left over: voxels of class 0 and bin 0, spread over its first cells
+_SPREAD = 16  # so many of them
 _MOST = 1 << 31  # voxels until the next drain, all of which may fall into one uint32 cell
 _STEP = 128  # voxels of which the cells are found before any is counted
 _ONE = 0x3F800000  # bits of 1, float32
@@ -277,37 +278,29 @@ def _count_floats(scores: NDArray[np.float32], marks: NDArray[np.int8], bins: in
 
 @njit(nogil=True, cache=True)
 def _spare(bins: int) -> NDArray[np.uint32]:
-    """Cells for the voxels of a piece that are of class 0 and bin 0: sixteen in turn."""
-    return (_SPARE * bins + np.arange(_STEP) % min(bins, 16)).astype(np.uint32)
+    """Cells for the voxels of a piece that are of class 0 and bin 0, in turn."""
+    return (_SPARE * bins + np.arange(_STEP) % min(bins, _SPREAD)).astype(np.uint32)
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _fold(cells: NDArray[np.uint32], found: NDArray[np.uint32]) -> None:
     """Add cells, ``[copy, row · bin]``, to ``[row, bin]`` of fewer bins; all that is spare or ignored to the first bin."""
-    wide = cells.shape[1] // _ROWS
+    wide, bins = cells.shape[1] // _ROWS, found.shape[1]
     for copy in range(cells.shape[0]):
         for row in range(2):
-            line = cells[copy, row * wide : (row + 1) * wide]
-            while line.size > found.shape[1]:
-                line = _halved(line)
-            for b in range(line.size):
+            line = _halved(cells[copy, row * wide : (row + 1) * wide], bins)
+            for b in range(bins):
                 found[row, b] += line[b]
-        found[0, 0] += _sum(cells[copy, _SPARE * wide : 3 * wide])
-        found[3, 0] += _sum(cells[copy, 3 * wide :])
+        found[0, 0] += _halved(cells[copy, _SPARE * wide : _SPARE * wide + min(wide, _SPREAD)], 1)[0]
+        found[3, 0] += _halved(cells[copy, 3 * wide :], 1)[0]
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
-def _halved(line: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Sums of two neighbours; several times as fast as sums of as many as are wanted."""
-    sums = np.empty(line.size // 2, np.uint32)
-    for b in range(sums.size):
-        sums[b] = line[2 * b] + line[2 * b + 1]
-    return sums
-
-
-@njit(nogil=True, cache=True, boundscheck=False)
-def _sum(line: NDArray[np.uint32]) -> np.uint32:
-    total = np.uint32(0)
-    for cell in line:
-        total += cell
-    return total
+def _halved(line: NDArray[np.uint32], bins: int) -> NDArray[np.uint32]:
+    """Sums of neighbours, until there are no more than ``bins``; pairs vectorise, sums of many do not."""
+    while line.size > bins:
+        sums = np.empty(line.size // 2, np.uint32)
+        for b in range(sums.size):
+            sums[b] = line[2 * b] + line[2 * b + 1]
+        line = sums
+    return line
