@@ -1,5 +1,8 @@
 """Evaluation over zarr stores against reading alone, the same blocks in the same run: how much counting costs.
 
+Beside the whole passes stands what one block costs to count when it is in memory, and the share of the speed of reading
+that a single core could reach with that if nothing else cost anything: reading / (reading + counting), processor time.
+
 python benchmarks/evaluate.py [--rounds 7]
 """
 
@@ -16,8 +19,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from elektronn.axes import Size, blocks
+from elektronn.evaluation.cells import Cells
 from elektronn.evaluation.compare import compare
-from elektronn.evaluation.evaluate import Pair, evaluate
+from elektronn.evaluation.contingency import contingency
+from elektronn.evaluation.counters import Counter
+from elektronn.evaluation.evaluate import SECTION_BINS, Pair, evaluate
 from elektronn.evaluation.placement import score
 from elektronn.evaluation.settings import EvaluateSettings
 from elektronn.volumes.address import Address
@@ -75,6 +81,21 @@ def times(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - before[0], time.process_time() - before[1]
 
 
+def counting(name: str, scores: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
+    """What a pass does with a block that is in memory."""
+    if name.startswith("ids"):
+        return lambda: contingency(labels, scores)
+    counter = Counter(scores.dtype, SETTINGS.bins)
+    if "section" not in name:
+        return lambda: counter.add(scores, labels)
+    return lambda: Cells(Size(1, *scores.shape[1:]), SECTION_BINS, counter).add(Size(0, 0, 0), scores, labels)
+
+
+def first_block(address: Address) -> np.ndarray:
+    with open_volume(address) as volume:
+        return volume.read(blocks(volume.size, SETTINGS.block)[0])
+
+
 def passes() -> dict[str, tuple[str, str, Callable[[Address, Address], object]]]:
     """Words → prediction, labels, what is done with them."""
 
@@ -96,17 +117,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = stores(Path(folder))
         print(
-            f"{SIZE} voxels, {count} rounds; pass, reading alone, speed as a share of reading (quartiles), by processor time"
+            f"{SIZE} voxels, {count} rounds. Pass, reading alone, speed as a share of reading (quartiles), by processor time;\n"
+            "processor time per voxel of reading and of counting, share of reading that this allows without overlap"
         )
         for words, (one, other, work) in passes().items():
             whole, alone = partial(work, made[one], made[other]), partial(read, made[one], made[other])
-            whole()
-            rounds = np.array([times(whole) + times(alone) for _ in range(count)])
+            block = first_block(made[one]), first_block(made[other])
+            counts = counting(words, *block)
+            whole(), counts()
+            rounds = np.array([times(whole) + times(alone) + times(counts) for _ in range(count)])
             low, middle, high = np.quantile(rounds[:, 2] / rounds[:, 0], (0.25, 0.5, 0.75))
             rate = SIZE.voxels / 1e6 / np.median(rounds, axis=0)
+            reading, counted = np.median(rounds[:, 3]) / SIZE.voxels, np.median(rounds[:, 5]) / block[0].size
             print(
                 f"{words:36} {rate[0]:5.0f} Mvox/s {rate[2]:5.0f} Mvox/s  {middle:.2f} ({low:.2f}–{high:.2f})  "
-                f"{np.median(rounds[:, 3] / rounds[:, 1]):.2f}",
+                f"{np.median(rounds[:, 3] / rounds[:, 1]):.2f}; {reading * 1e9:.1f} ns {counted * 1e9:.2f} ns  "
+                f"{reading / (reading + counted):.2f}",
                 flush=True,
             )
 

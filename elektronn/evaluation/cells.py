@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from elektronn.axes import Box, Size
+from elektronn.axes import Size
 from elektronn.evaluation.counters import Counter, Histogram
 
 
@@ -24,6 +24,7 @@ class Cells:
         counter: of the whole volume, with at least as many bins, or exact.
 
     Example:
+        >>> import numpy as np
         >>> cells = Cells(Size(1, 9, 9), 256, Counter(np.uint8))
         >>> cells.add(Size(4, 0, 0), np.zeros((2, 1, 3), np.uint8), np.ones((2, 1, 3), np.int8))
         >>> [(place.z, histogram.positives) for place, histogram in cells.items()]
@@ -43,19 +44,22 @@ class Cells:
             labels: as for :class:`Counter`.
             classes: as for :class:`Counter`.
         """
-        for place, box in self._parts(start, Size(*scores.shape)):
-            self.counter.add(scores[box.slices], labels[box.slices], classes)
+        for place, part in self._parts(start, Size(*scores.shape)):
+            self.counter.add(scores[part], labels[part], classes)
             found = self.counter.since(self.bins)
             self._found[place] = self._found[place] + found if place in self._found else found
 
-    def _parts(self, start: Size, size: Size) -> Iterator[tuple[Size, Box]]:
+    def _parts(self, start: Size, size: Size) -> Iterator[tuple[Size, tuple[slice, slice, slice]]]:
         """Index of each cell that a block touches, and the part of the block in it."""
-        first = [a // n for a, n in zip(start, self.edge)]
-        count = [-(-(a + s) // n) - f for a, s, n, f in zip(start, size, self.edge, first)]
-        for offset in np.ndindex(*count):
-            place = Size(*(f + o for f, o in zip(first, offset)))
-            cell = Box(Size(0, 0, 0), self.edge).shifted(p * n for p, n in zip(place, self.edge))
-            yield place, cell.shifted(-a for a in start).within(size)
+        spans = (
+            [
+                (cell, slice(max(cell * n - a, 0), min((cell + 1) * n - a, s)))
+                for cell in range(a // n, -(-(a + s) // n))
+            ]
+            for a, s, n in zip(start, size, self.edge)
+        )
+        for (z, along_z), (y, along_y), (x, along_x) in product(*spans):
+            yield Size(z, y, x), (along_z, along_y, along_x)
 
     def items(self) -> list[tuple[Size, Histogram]]:
         """Index and counts of each cell, z slowest."""
