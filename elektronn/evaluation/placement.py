@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from elektronn.axes import Box, Size, whole
 from elektronn.errors import DataError, at
-from elektronn.volumes.arrays import Volume
+from elektronn.volumes.arrays import Volume, triple_of
 from elektronn.volumes.classes import boundary_channel
 from elektronn.volumes.registration import centre
 
@@ -51,8 +51,8 @@ def overlap(prediction: Volume, labels: Volume) -> Place:
     known = {"image_size", "offset_vox"} <= set(prediction.attributes)
     frame, offset = prediction.size, Size(0, 0, 0)
     if known:
-        frame = _triple(prediction, "image_size")
-        offset = _sum(_triple(prediction, "offset_vox"), prediction.part.start)
+        frame = triple_of(prediction, "image_size")
+        offset = _sum(triple_of(prediction, "offset_vox"), prediction.part.start)
     doubt = "" if known else f"{prediction.address} does not say where it lies, so the labels must be concentric: "
     with at(f"{doubt}labels: {labels.address}"):
         start = centre(frame, labels.size).origin
@@ -80,13 +80,3 @@ def score(prediction: Volume, box: Box) -> NDArray[Any]:
 
 def _sum(a: Size, b: Size) -> Size:
     return Size(*map(sum, zip(a, b)))
-
-
-def _triple(volume: Volume, name: str) -> Size:
-    try:
-        z, y, x = (int(n) for n in volume.attributes[name])
-    except (TypeError, ValueError):
-        raise DataError(
-            f"{volume.address}: attribute {name} is {volume.attributes[name]!r}; expected three whole numbers z, y, x"
-        ) from None
-    return Size(z, y, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,7 @@ class Files:
         Raises:
             DataError: the file holds something else.
         """
-        found = self.there(path, name)
-        if found is None:
-            return {}
-        try:
-            value = json.loads(found.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{found}: cannot be read as JSON ({error}); make the {name} again") from error
-        if not isinstance(value, dict):
-            raise DataError(f"{found}: holds no JSON object; make the {name} again")
-        return value
+        return self._read(path, name, json.loads, "JSON", "JSON object")
 
     def settings(self, path: Path | None, name: str) -> Mapping[str, Any]:
         """Resolved settings as YAML; empty where there is no such file.
@@ -51,15 +42,20 @@ class Files:
         Raises:
             DataError: the file holds something else.
         """
+        return self._read(path, name, lambda text: yaml.safe_load(text) or {}, "YAML", "sections")
+
+    def _read(
+        self, path: Path | None, name: str, parse: Callable[[str], Any], language: str, content: str
+    ) -> Mapping[str, Any]:
         found = self.there(path, name)
         if found is None:
             return {}
         try:
-            value = yaml.safe_load(found.read_text(encoding="utf-8")) or {}
+            value = parse(found.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise DataError(f"{found}: cannot be read as YAML ({error}); make the {name} again") from error
+            raise DataError(f"{found}: cannot be read as {language} ({error}); make the {name} again") from error
         if not isinstance(value, dict):
-            raise DataError(f"{found}: holds no sections; make the {name} again")
+            raise DataError(f"{found}: holds no {content}; make the {name} again")
         return value
 
     def table(self, path: Path | None, name: str) -> tuple[Row, ...]:

@@ -276,7 +276,7 @@ class TrainingSettings(Settings):
     """Arithmetic of the step; tf32 and bf16 are faster on GPUs that have them, weights stay float32."""
     compile: Literal["off", "default", "reduce-overhead"] = "off"
     """Let torch compile the network: ``default`` fuses operations, ``reduce-overhead`` also records them as CUDA graphs.
-    Worth it on GPUs; on a CPU the compiled network is slower than ours as it is."""
+    Meant for GPUs; on a CPU it takes the place of our own convolutions."""
     channels_last: bool = False
     """On a GPU, keep activations with the features innermost, as its matrix units read them; on a CPU they always are."""
     device: str = "auto"

@@ -12,7 +12,7 @@ from elektronn.axes import Box, Size, whole
 from elektronn.errors import ConfigError, DataError, at
 from elektronn.registry import nearest
 from elektronn.volumes.address import Address
-from elektronn.volumes.arrays import Triple, Volume, open_volume
+from elektronn.volumes.arrays import Triple, Volume, open_volume, triple_of
 from elektronn.volumes.registration import centre
 
 Kind = Literal["image", "labels", "boundaries", "prediction", "segmentation"]
@@ -162,7 +162,7 @@ def scene_of(name: str, sources: Sequence[Source]) -> Scene:
 
 def _frame(volume: Volume) -> Size:
     """Size of the image that a volume belongs to."""
-    return _triple(volume, "image_size") if _is_placed(volume) else volume.size
+    return triple_of(volume, "image_size") if _is_placed(volume) else volume.size
 
 
 def _is_placed(volume: Volume) -> bool:
@@ -173,19 +173,9 @@ def _start(volume: Volume, frame: Size) -> Size:
     """First voxel of a volume in the frame."""
     if not _is_placed(volume):
         return centre(frame, volume.size).origin
-    if (said := _triple(volume, "image_size")) != frame:
+    if (said := triple_of(volume, "image_size")) != frame:
         raise DataError(f"{volume.address}: was made from an image of {said} voxels, and this one has {frame}")
-    return Size(*map(sum, zip(_triple(volume, "offset_vox"), volume.part.start)))
-
-
-def _triple(volume: Volume, name: str) -> Size:
-    try:
-        z, y, x = (int(n) for n in volume.attributes[name])
-    except (TypeError, ValueError):
-        raise DataError(
-            f"{volume.address}: attribute {name} is {volume.attributes[name]!r}; expected three whole numbers z, y, x"
-        ) from None
-    return Size(z, y, x)
+    return Size(*map(sum, zip(triple_of(volume, "offset_vox"), volume.part.start)))
 
 
 def _check_voxel(volume: Volume, voxel: Triple | None) -> None:

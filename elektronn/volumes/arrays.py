@@ -317,3 +317,18 @@ def check_target(address: Address) -> None:
         raise ConfigError(f"{address}: an output is written in the order zyx (czyx); leave @{address.axes} out")
     if address.format == "npy" and address.key:
         raise ConfigError(f"{address}: an .npy file holds one array and has no key '{address.key}'; leave the key out")
+
+
+def triple_of(volume: Volume, name: str) -> Size:
+    """Three whole numbers zyx, voxels, that a volume says about itself, such as ``offset_vox``.
+
+    Raises:
+        DataError: the attribute holds something else.
+    """
+    try:
+        z, y, x = (int(n) for n in volume.attributes[name])
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{volume.address}: attribute {name} is {volume.attributes[name]!r}; expected three whole numbers z, y, x"
+        ) from None
+    return Size(z, y, x)
