@@ -16,11 +16,13 @@ from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.chain import Chain, Outcome, must_fit
 from elektronn.sampling.cubes import Cube, Labels
 from elektronn.sampling.cut import cut_image, cut_labels
-from elektronn.sampling.draws import Restarted
+from elektronn.sampling.draws import Restarted, key_of
 from elektronn.sampling.grey import Change, Curve
 from elektronn.sampling.lazy import LazyVolume
 from elektronn.sampling.maps import Map, Points
+from elektronn.sampling.outputs import Outputs
 from elektronn.sampling.places import room, settle
+from elektronn.sampling.recipe import Recipe
 from elektronn.sampling.spatial import Numbers, Part
 
 RESTARTED = Restarted()
@@ -125,28 +127,6 @@ class Supply(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """Which voxels of a patch have an output, zyx: ``first``, every ``stride``-th, ``count`` times, up to ``last``.
-
-    Attributes:
-        corner: last voxel of the patch.
-    """
-
-    first: Size
-    stride: Size
-    count: Size
-    last: Size
-    corner: Size
-
-    @classmethod
-    def of(cls, geometry: Geometry, patch: Size) -> Outputs:
-        """Those of a network."""
-        first, stride, count = geometry.offset, geometry.stride, geometry.outputs(patch)
-        last = Size(*(a + (n - 1) * step for a, n, step in zip(first, count, stride)))
-        return cls(first, stride, count, last, Size(*(n - 1 for n in patch)))
-
-
 _CORNER = Size(0, 0, 0)
 
 
@@ -179,6 +159,7 @@ class Sampler:
     shares: NDArray[np.float64] = field(init=False, repr=False)
     chain: Chain = field(init=False, repr=False)
     outputs: Outputs = field(init=False, repr=False)
+    recipe: Recipe | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         components = self.settings.augment if self.augmented else ()
@@ -191,6 +172,11 @@ class Sampler:
         if not places.sum() > 0:
             raise ConfigError("sampling.weights: all are 0, so nothing would ever be drawn; give one volume more")
         object.__setattr__(self, "shares", np.cumsum(places) / places.sum())
+        object.__setattr__(self, "recipe", self._recipe())
+
+    def _recipe(self) -> Recipe | None:
+        key = key_of(self.seed, self.purpose)
+        return Recipe.of(self.cubes, self.chain, self.outputs, self.settings, key=key, shares=self.shares)
 
     @property
     def is_pure(self) -> bool:
@@ -260,6 +246,8 @@ class Sampler:
         labels: NDArray[np.int16] | NDArray[np.float32],
         weights: NDArray[np.float32] | None,
     ) -> tuple[Cube, Outcome]:
+        if self.recipe is not None and (made := self.recipe.example(step, example, image, labels)) is not None:
+            return made
         cube, place, changes = self.draw(step, example, labels)
         self._cut(cube, place, changes, image)
         if weights is not None:

@@ -44,7 +44,7 @@ def cut_image(
         table = np.arange(256, dtype=np.float32)[None, None] * np.float32(scale)
         if curve is not None:
             curve.apply(table)
-        look_up(_turned(part, map), table[0, 0], out)
+        look_up(part, map.within(box.start), table[0, 0], out)
         return
     if is_straight:
         np.multiply(_turned(part, map), np.float32(scale), out=out, dtype=np.float32, casting="unsafe")

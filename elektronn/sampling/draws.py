@@ -7,6 +7,7 @@ import threading
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def draws(seed: int, step: int, example: int, purpose: str) -> np.random.Generator:
@@ -20,8 +21,13 @@ def draws(seed: int, step: int, example: int, purpose: str) -> np.random.Generat
         np.True_
     """
     # the lower counter words count blocks of numbers inside a stream; ours go into the upper two
-    key, counter = np.array([seed, _number(purpose)], np.uint64), np.array([0, 0, example, step], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+    counter = np.array([0, 0, example, step], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key_of(seed, purpose), counter=counter))
+
+
+def key_of(seed: int, purpose: str) -> NDArray[np.uint64]:
+    """The key of all streams of one purpose."""
+    return np.array([seed, _number(purpose)], np.uint64)
 
 
 class Restarted(threading.local):
@@ -34,7 +40,7 @@ class Restarted(threading.local):
 
     def draws(self, seed: int, step: int, example: int, purpose: str) -> np.random.Generator:
         """As :func:`draws`; good until the next call in this thread."""
-        key, counter = np.array([seed, _number(purpose)], np.uint64), np.array([0, 0, example, step], np.uint64)
+        key, counter = key_of(seed, purpose), np.array([0, 0, example, step], np.uint64)
         self._source.state = {
             "bit_generator": "Philox",
             "state": {"counter": counter, "key": key},

@@ -58,12 +58,22 @@ def ripple_row(row, step, columns, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def look_up(voxels, table, out):  # type: ignore[no-untyped-def]
-    """``table[voxels]`` of bytes (zyx, turned in any way): what a patch needs that is only cut, mirrored and bent."""
+def look_up(box, matrix, table, out):  # type: ignore[no-untyped-def]
+    """``table[voxel]`` of bytes (zyx) along a map (4×4) that only moves, mirrors and exchanges axes."""
+    step, begin = np.zeros(3, np.int64), np.empty(3, np.int64)
+    axis = np.zeros(3, np.int64)
+    for i in range(3):
+        begin[i] = np.int64(matrix[i, 3])
+        for k in range(3):
+            if matrix[i, k] != 0:
+                axis[k], step[k] = i, np.int64(matrix[i, k])
+    turned = box.transpose((axis[0], axis[1], axis[2]))
     for z in range(out.shape[0]):
         for y in range(out.shape[1]):
-            for x in range(out.shape[2]):
-                out[z, y, x] = table[voxels[z, y, x]]
+            row = turned[begin[axis[0]] + z * step[0], begin[axis[1]] + y * step[1]]
+            x = begin[axis[2]]
+            for k in range(out.shape[2]):
+                out[z, y, k] = table[row[x + k * step[2]]]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.axes import Size
-from elektronn.sampling.places import extent, moved, product, spread
+from elektronn.sampling.places import extent, is_straight, moved, product, spread
 
 Matrix = NDArray[np.float64]
 Points = NDArray[np.float64]
@@ -109,9 +109,7 @@ class Map(NamedTuple):
         """Only whole-voxel moves, mirrors and exchanges of axes: no voxel has to be interpolated."""
         if self.bend is not None or self.ripple is not None or self.image_shifts is not None:
             return False
-        numbers = self.outer.ravel().tolist()
-        # whole numbers of which three are 1 or −1 are a turn: no row of a map is zero
-        return all(map(float.is_integer, numbers)) and sum(map(abs, numbers[:3] + numbers[4:7] + numbers[8:11])) == 3
+        return bool(is_straight(self.outer))
 
     def coordinates(self, axes: Sequence[NDArray[np.int64]], shifts: NDArray[np.float64] | None = None) -> Points:
         """The definition: image coordinates ``(3, z, y, x)`` of the patch voxels given per axis."""

@@ -6,6 +6,8 @@ hold its lock. Every operation is written out, so that the same draws give the s
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -37,6 +39,50 @@ def moved(matrix, by):  # type: ignore[no-untyped-def]
         for k in range(4):
             c[i, k] += by[i] * matrix[3, k]
     return c
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def projection(drawn, ranges, amount, patch):  # type: ignore[no-untyped-def]
+    """Centred patch coordinates → centred image coordinates of a :class:`~elektronn.sampling.spatial.Projection`.
+
+    Args:
+        drawn: rotation, shear, magnification zyx, stretch along y and x, perspective zyx; all in −1…1, or 0…1.
+        ranges: of rotation and shear (degrees), magnification, stretch, perspective.
+        amount: factor on all of them.
+        patch: size zyx.
+    """
+    rotation = math.radians(drawn[0] * ranges[0]) * amount
+    shear = math.radians(drawn[1] * ranges[1]) * amount
+    a, b = math.cos(rotation + shear), math.sin(rotation - shear)
+    c, d = -math.sin(rotation + shear), math.cos(rotation - shear)
+    p, q = drawn[5] * ranges[3] * amount, drawn[6] * ranges[3] * amount
+    z, y, x = (
+        1 / (1 + drawn[2] * ranges[2] * amount),
+        1 / (1 + drawn[3] * ranges[2] * amount),
+        1 / (1 + drawn[4] * ranges[2] * amount),
+    )
+    # turned ((a, b), (c, d)) after it was stretched ((1, p), (q, 1)), magnified and projected
+    matrix = np.zeros((4, 4))
+    matrix[0, 0] = z
+    matrix[1, 1], matrix[1, 2] = (a + b * q) * y, (a * p + b) * x
+    matrix[2, 1], matrix[2, 2] = (c + d * q) * y, (c * p + d) * x
+    for axis in range(3):
+        matrix[3, axis] = drawn[7 + axis] * ranges[4] * amount / max((patch[axis] - 1) / 2, 1.0)
+    matrix[3, 3] = 1.0
+    return matrix
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def is_straight(matrix):  # type: ignore[no-untyped-def]
+    """Whether a map only moves by whole voxels, mirrors and exchanges axes: no voxel has to be interpolated."""
+    total = 0.0
+    for i in range(4):
+        for k in range(4):
+            if matrix[i, k] != np.floor(matrix[i, k]):
+                return False
+            total += abs(matrix[i, k]) if i < 3 and k < 3 else 0.0
+    # whole numbers of which three are 1 or −1 are a turn: no row of a map is zero
+    return total == 3
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

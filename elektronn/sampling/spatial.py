@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -144,6 +143,11 @@ class Warp(Settings):
     too_large: TooLarge = "plain"
     """A warp that fits nowhere: cut plain, halve its amount until it fits (plain after four halvings), or stop."""
 
+    @property
+    def numbers(self) -> NDArray[np.float64]:
+        """Ranges of rotation and shear, magnification, stretch and perspective."""
+        return np.array([self.rotation_deg, self.shear_deg, self.scale, self.stretch, self.perspective])
+
     def draw(self, random: np.random.Generator, patch: Size) -> Projection | None:
         """The numbers of one warp; ``None``: not warped this time."""
         if random.random() >= self.probability:
@@ -190,24 +194,11 @@ class Projection:
 
     def matrix(self, share: float = 1.0) -> Matrix:
         """Centred patch coordinates → centred image coordinates; 4×4, order z, y, x, 1."""
-        ranges, amount = self.ranges, self.ranges.amount * share
-        rotation = math.radians(self.angles[0] * ranges.rotation_deg) * amount
-        shear = math.radians(self.angles[1] * ranges.shear_deg) * amount
-        half = [max((n - 1) / 2, 1) for n in self.patch]
-        a, b = math.cos(rotation + shear), math.sin(rotation - shear)
-        c, d = -math.sin(rotation + shear), math.cos(rotation - shear)
-        p, q = (value * ranges.stretch * amount for value in self.stretch)
-        z, y, x = (1 / (1 + value * ranges.scale * amount) for value in self.zoom)
-        lean = [value * ranges.perspective * amount / extent for value, extent in zip(self.lean, half)]
-        # turned ((a, b), (c, d)) after it was stretched ((1, p), (q, 1)), magnified and projected
-        return np.array(
-            [
-                [z, 0.0, 0.0, 0.0],
-                [0.0, (a + b * q) * y, (a * p + b) * x, 0.0],
-                [0.0, (c + d * q) * y, (c * p + d) * x, 0.0],
-                [*lean, 1.0],
-            ]
-        )
+        from elektronn.sampling.places import projection
+
+        drawn = np.array([*self.angles, *self.zoom, *self.stretch, *self.lean])
+        matrix: Matrix = projection(drawn, self.ranges.numbers, self.ranges.amount * share, np.array(self.patch))
+        return matrix
 
 
 class Elastic(Settings):

@@ -23,8 +23,10 @@ from elektronn.sampling.augment import Augmentation, SamplingSettings
 from elektronn.sampling.batch import Batch, Sampler
 from elektronn.sampling.cubes import Cube
 from elektronn.sampling.defects import BlurredSection, FadedSection, MisalignedSection, MissingSection
+from elektronn.sampling.draws import draws, key_of
 from elektronn.sampling.grey import Blur, Grey, Noise
 from elektronn.sampling.lazy import LazyVolume
+from elektronn.sampling.philox import coin, fill, fraction
 from elektronn.sampling.prefetch import Prefetch
 from elektronn.sampling.spatial import Elastic, Flip, Projection, Warp
 from elektronn.volumes.address import Address
@@ -124,6 +126,50 @@ def test_examples_of_one_batch_and_of_neighbouring_steps_differ(alone: list[tupl
     assert len(set(images)) > 65
 
 
+PLAIN_CHAINS: dict[str, tuple[Augmentation, ...]] = {
+    "nothing": (),
+    "flip": (Flip(x=False, transpose=False),),
+    "flip, warp, grey": (Flip(), Warp(), Grey(channels=(1, 0), probability=0.7)),
+    "warp, flip, warp": (Warp(), Flip(y=False), Warp(amount=0.3), Grey(gamma=0)),
+    "too strong for many places": (Flip(), Warp(probability=1.0, amount=3.0, too_large="shrink"), Grey()),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN_CHAINS)
+def test_the_direct_way_makes_what_the_long_one_makes(name: str) -> None:
+    direct, long = sampler(PLAIN_CHAINS[name]), sampler(PLAIN_CHAINS[name])
+    assert direct.recipe is not None
+    object.__setattr__(long, "recipe", None)
+    for step in (*range(40), 2**40):
+        assert content(direct.batch(step)) == content(long.batch(step))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kind"),
+    [
+        ({"augment": (Flip(isotropic=True),)}, "uint8"),
+        ({"augment": (Elastic(amplitude_vox=(0.0, 1.5, 1.5), spacing_vox=(8, 8, 8)),)}, "uint8"),
+        ({"augment": (Grey(), Noise())}, "uint8"),
+        ({"augment": (Grey(channels=(0, 0)),)}, "uint8"),
+        ({"augment": (), "ignore_above": 0.5}, "uint8"),
+        ({"augment": (), "interpolation": "nearest"}, "uint8"),
+        ({"augment": ()}, "float32"),
+    ],
+)
+def test_what_the_direct_way_cannot_make_goes_the_long_one(chosen: dict[str, Any], kind: str) -> None:
+    made = sampler(kind=kind)
+    assert Sampler(made.cubes, REACH, made.patch, SamplingSettings(**chosen), seed=5).recipe is None
+
+
+@pytest.mark.parametrize(("seed", "step", "example"), [(0, 0, 0), (5, 77, 3), (2**64 - 1, 2**62, 1)])
+def test_compiled_draws_are_those_of_numpy(seed: int, step: int, example: int) -> None:
+    random, words = draws(seed, step, example, "train"), np.empty(25, np.uint64)
+    fill(key_of(seed, "train"), example, step, words)
+    assert random.random() == fraction(words[0])
+    assert random.integers(0, 2, 6).tolist() == [coin(words[1:], toss) for toss in range(6)]
+    assert random.random(21).tolist() == [fraction(word) for word in words[4:]]
+
+
 DRAWS = 4000
 BINS = 6
 
@@ -142,8 +188,6 @@ def independent(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def parameters() -> np.ndarray:
     """Warp parameters and places, ``(draws, 13)`` in −1…1: 2 examples of 2000 steps, one after the other."""
-    from elektronn.sampling.draws import draws
-
     made, rows = sampler((Warp(probability=1.0),)), []
     for step, example in product(range(DRAWS // 2), range(2)):
         random = draws(made.seed, step, example, made.purpose)
