@@ -98,12 +98,11 @@ def _sections(given: argparse.Namespace, scene: Scene, display: Display) -> None
 def _napari(scenes: tuple[Scene, ...], display: Display, *, only_print: bool) -> None:
     from elektronn.viewing.napari import program, show
 
-    if only_print or not show(scenes):
+    hindrance = "" if only_print else show(scenes)
+    if only_print or hindrance:
         print(program(scenes))
-        if not only_print:
-            display.line(
-                "napari is not installed here; the program above shows the volumes where napari and elektronn are"
-            )
+    if hindrance:
+        display.line(f"{hindrance}; the program above shows the volumes where napari and elektronn are")
 
 
 def _serve(given: argparse.Namespace, scenes: tuple[Scene, ...], display: Display) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,11 @@ IDS = frozenset({"id", "ids", "ID", "IDs", "seg", "SEG", "Seg", "lab", "label", 
 FORWARD, BACK = {"up": 1, "right": 1, "pageup": 10}, {"down": 1, "left": 1, "pagedown": 10}
 """Keys → sections."""
 INCHES = 4.0
-"""Edge of a panel."""
+"""Longest edge of a panel."""
+_WINDOW = 12.0, 6.6
+"""Largest width and height of a window: that of a small screen, at 100 pixels per inch."""
+_MARGIN = 0.5
+"""Height of what is written below and above a panel, inches."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,13 @@ class Panel:
         name: below it.
         draw: section → pixels ``(y, x)`` or ``(y, x, 3)``.
         options: of matplotlib's ``imshow``.
+        tell: voxel z, y, x → what is there, for who points at it; without it the values of the picture are told.
     """
 
     name: str
     draw: Callable[[int], NDArray[Any]]
     options: Mapping[str, Any] = field(default_factory=dict)
+    tell: Callable[[int, int, int], str] | None = None
 
 
 class Scroller:
@@ -64,8 +71,7 @@ class Scroller:
         toggle: Callable[[int], None] = lambda number: None,
     ) -> None:
         self.figure, self.panels, self.depth, self.toggle = figure, panels, depth, toggle
-        columns = math.ceil(math.sqrt(len(panels))) if len(panels) > 3 else len(panels)
-        rows = math.ceil(len(panels) / columns)
+        rows, columns = _rows_and_columns(len(panels))
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         self.axes = list(grid[: len(panels)])
         for empty in grid[len(panels) :]:
@@ -77,6 +83,9 @@ class Scroller:
         ]
         for axis, panel in zip(self.axes, panels):
             axis.set_xlabel(panel.name)
+            if panel.tell:
+                axis.format_coord = partial(self._pointed_at, panel.tell)
+                axis.images[0].format_cursor_data = lambda colour: ""
         self._label()
         figure.canvas.mpl_connect("scroll_event", self.on_scroll)
         figure.canvas.mpl_connect("key_press_event", self.on_key)
@@ -93,6 +102,9 @@ class Scroller:
         for axis in self.axes:
             axis.set_ylabel(f"slice {self.index}")
 
+    def _pointed_at(self, tell: Callable[[int, int, int], str], x: float, y: float) -> str:
+        return tell(self.index, round(y), round(x))
+
     def on_scroll(self, event: Any) -> None:
         """Wheel up: the next section; else the one before."""
         self.show(self.index + (1 if event.button == "up" else -1))
@@ -107,6 +119,19 @@ class Scroller:
             self.show(0 if key == "home" else self.depth - 1)
         elif key in FORWARD or key in BACK:
             self.show(self.index + FORWARD.get(key, 0) - BACK.get(key, 0))
+
+
+def _rows_and_columns(count: int) -> tuple[int, int]:
+    """How panels are arranged."""
+    columns = math.ceil(math.sqrt(count)) if count > 3 else count
+    return math.ceil(count / columns), columns
+
+
+def _window(count: int, high: float) -> tuple[float, float]:
+    """Width and height of a window for panels ``high`` times as high as wide, inches; panels shrink until it fits."""
+    rows, columns = _rows_and_columns(count)
+    edge = min(INCHES, INCHES / high, _WINDOW[0] / columns, (_WINDOW[1] / rows - _MARGIN) / high)
+    return columns * edge, rows * (edge * high + _MARGIN)
 
 
 def scroll_plot(
@@ -141,7 +166,7 @@ def scroll_plot(
     if figure is None:
         import matplotlib.pyplot as plt
 
-        figure = plt.figure(figsize=(INCHES * min(len(arrays), 3), INCHES))
+        figure = plt.figure(figsize=_window(len(arrays), arrays[0].shape[1] / arrays[0].shape[2]))
     return figure, Scroller(figure, panels, depths.pop(), init_z)
 
 
@@ -152,6 +177,9 @@ def _options(name: str, array: Any) -> dict[str, Any]:
     middle = np.asarray(array[array.shape[0] // 2])
     top = np.asarray(array).max() if name in IDS else np.nanmax(middle)
     return {"cmap": "nipy_spectral" if name in IDS else "gray", "vmin": np.nanmin(middle), "vmax": top}
+
+
+_NO_WINDOW = "there is no display to open a window on; add --save FILE.png to draw sections into a file"
 
 
 class Board:
@@ -169,11 +197,26 @@ class Board:
         options = {"aspect": voxel[1] / voxel[2], "extent": (-0.5, x - 0.5, y - 0.5, -0.5)}
         note = f", every {step}th voxel" if step > 1 else ""
         self.panels = [
-            Panel(f"{number + 1}: {layer.name}{note}", partial(sections.alone, number), options)
+            Panel(
+                f"{number + 1}: {layer.name}{note}",
+                partial(sections.alone, number),
+                options,
+                partial(self.tell, frozenset({number})),
+            )
             for number, layer in enumerate(layers)
         ]
         if len(layers) > 1:
-            self.panels.append(Panel("overlay", lambda z: sections.together(sorted(self.shown), z), options))
+            tell = partial(self.tell, self.shown)
+            self.panels.append(Panel("overlay", lambda z: sections.together(sorted(self.shown), z), options, tell))
+
+    def tell(self, numbers: Set[int], z: int, y: int, x: int) -> str:
+        """Place and values of a voxel."""
+        told = [f"z {z}", f"y {y}", f"x {x}"]
+        for number in sorted(numbers):
+            if (value := self.sections.value(number, z, y, x)) is not None:
+                shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+                told.append(f"{self.sections.scene.layers[number].name} {shown}")
+        return ", ".join(told)
 
     def toggle(self, number: int) -> None:
         """Show a layer in the overlay, or hide it."""
@@ -190,13 +233,19 @@ def scroll(sections: Sections, start: int) -> None:
     import matplotlib.pyplot as plt
 
     if plt.get_backend().lower() == "agg":
-        raise ConfigError("there is no display to open a window on; add --save FILE.png to draw sections into a file")
+        raise ConfigError(_NO_WINDOW)
     board, scene = Board(sections), sections.scene
-    figure = plt.figure(figsize=(INCHES * min(len(board.panels), 3), INCHES * 1.2), layout="constrained")
-    figure.suptitle(f"{scene.name}: wheel or arrow keys: sections; numbers: layers of the overlay", fontsize=9)
+    high = board.panels[0].options["aspect"] * scene.size.y / scene.size.x
+    size = _window(len(board.panels), high)
+    try:
+        figure = plt.figure(scene.name, figsize=size, layout="constrained")
+    except Exception as error:  # each library of windows has errors of its own
+        raise ConfigError(f"{_NO_WINDOW} ({str(error).splitlines()[0]})") from error
+    numbers = f"1–{len(scene.layers)}" if len(scene.layers) > 1 else "1"
+    figure.suptitle(f"wheel, arrow and page keys: sections; {numbers}: layers of the overlay; q: close", fontsize=9)
     kept = Scroller(figure, board.panels, scene.size.z, start, board.toggle)
     # pyplot has meanings of its own for the arrow keys
-    with plt.rc_context({"keymap.back": [], "keymap.forward": [], "keymap.home": []}):
+    with suppress(KeyboardInterrupt), plt.rc_context({"keymap.back": [], "keymap.forward": [], "keymap.home": []}):
         plt.show()
     del kept
 

@@ -60,6 +60,15 @@ class Sections:
             paper = paper * (1 - cover) + colours * cover
         return np.rint(paper).astype(np.uint8)
 
+    def value(self, number: int, z: int, y: int, x: int) -> float | int | None:
+        """What a layer holds in a voxel of the frame; ``None`` where it is not."""
+        values, inside = self._values(number, z)
+        place = y // self.step, x // self.step
+        if min(place) < 0 or any(at >= n for at, n in zip(place, values.shape)) or not inside[place]:
+            return None
+        value: float | int = values[place].item()
+        return value
+
     def _values(self, number: int, z: int) -> _Known:
         """Values of a layer over the frame ``(y, x)``, and where the layer is."""
         if self._last.get(number, (-1,))[0] != z:

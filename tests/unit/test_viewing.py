@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from matplotlib.backend_bases import KeyEvent, MouseEvent
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
@@ -28,8 +31,10 @@ from elektronn.errors import ConfigError, DataError
 from elektronn.viewing import sections as drawing
 from elektronn.viewing import web
 from elektronn.viewing.lazy import Lazy, lazy, opened
+from elektronn.viewing.napari import options_of
 from elektronn.viewing.run import Run, run_of, sources_of
 from elektronn.viewing.scene import Layer, Scene, Source, kind_held, scene_of
+from elektronn.viewing.scroller import Board, Scroller, _rows_and_columns, _window
 from elektronn.viewing.sections import Sections
 from elektronn.viewing.web import served, state_of
 from elektronn.volumes.address import Address, parse_address
@@ -452,7 +457,8 @@ class FakeNapari(types.ModuleType):
         self.layers: list[tuple[str, Lazy, dict[str, Any]]] = []
         self.ran = 0
 
-    def Viewer(self, title: str) -> FakeNapari:
+    def Viewer(self, title: str, axis_labels: tuple[str, ...]) -> FakeNapari:
+        assert (title, axis_labels) == ("a", ("z", "y", "x"))
         return self
 
     def add_image(self, values: Lazy, **options: Any) -> None:
@@ -468,10 +474,11 @@ class FakeNapari(types.ModuleType):
 def test_napari_is_run_where_it_is_and_its_program_printed_where_not(
     project: Path, capsys: Any, monkeypatch: Any
 ) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setitem(sys.modules, "napari", None)
     assert main(["view", "net", "--napari"]) == 0
     said = capsys.readouterr()
-    assert "napari is not installed here" in said.err
+    assert "napari is not installed here; the program above" in said.err
     for start in (lambda: main(["view", "net", "--napari"]), lambda: exec(said.out, {})):
         fake = FakeNapari()
         monkeypatch.setitem(sys.modules, "napari", fake)
@@ -481,8 +488,110 @@ def test_napari_is_run_where_it_is_and_its_program_printed_where_not(
         for _, values, options in fake.layers:
             z, y, x = (round(nm / voxel) for nm, voxel in zip(options["translate"], VOXEL))
             codes = CODES[z : z + values.shape[0], y : y + values.shape[1], x : x + values.shape[2]]
-            assert options["scale"] == VOXEL
+            assert (options["scale"], options["units"]) == (VOXEL, ("nm", "nm", "nm"))
             assert np.array_equal(values[...], codes % 3 - 1.0 if options["name"] == "boundaries" else codes)
+
+
+def test_where_napari_cannot_open_a_window_it_is_said_why(project: Path, capsys: Any, monkeypatch: Any) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setitem(sys.modules, "napari", FakeNapari())
+    assert main(["view", "net", "--napari"]) == 0
+    said = capsys.readouterr()
+    assert "there is no display here; the program above" in said.err
+    assert said.out.endswith("napari.run()\n")
+    monkeypatch.setenv("DISPLAY", ":0")
+
+    def without_qt(**_: Any) -> None:
+        raise ImportError("No Qt bindings could be found")
+
+    monkeypatch.setattr(sys.modules["napari"], "Viewer", without_qt)
+    assert main(["view", "net", "--napari"]) == 0
+    assert "napari has no Qt here (`pip install 'napari[pyqt6]'`); the program above" in capsys.readouterr().err
+
+
+def test_all_viewers_draw_in_the_same_colours(project: Path) -> None:
+    colours = {kind: "#" + bytes(rgb).hex() for kind, rgb in drawing._COLOURS.items()}
+    assert colours == {layer.kind: options_of(layer, scene_here())["colormap"] for layer in scene_here().layers[2:4]}
+    for kind, colour in colours.items():
+        assert f'default="{colour}"' in web._LOOK[kind][0]
+
+
+class Window:
+    """A window without a screen: matplotlib's own events, sent to a canvas that draws into memory."""
+
+    def __init__(self, sections: Sections, start: int) -> None:
+        self.canvas = FigureCanvasAgg(Figure(figsize=(9, 6)))
+        self.board = Board(sections)
+        panels, depth = self.board.panels, sections.scene.size.z
+        self.scroller = Scroller(self.canvas.figure, panels, depth, start, self.board.toggle)
+        self.canvas.draw()
+
+    def press(self, key: str) -> None:
+        KeyEvent("key_press_event", self.canvas, key)._process()
+
+    def turn(self, step: int) -> None:
+        MouseEvent("scroll_event", self.canvas, 100, 100, step=step)._process()
+
+    def picture(self, panel: int) -> NDArray[Any]:
+        return np.asarray(self.scroller.axes[panel].images[0].get_array())
+
+
+def test_wheel_and_keys_of_a_window_move_all_panels_and_numbers_change_the_overlay(project: Path) -> None:
+    scene = scene_here()
+    with opened(scene.layers) as volumes:
+        sections = Sections(scene, volumes)
+        window = Window(sections, 4)
+        moves: list[tuple[Callable[[Any], None], Any, int]] = [(window.turn, 1, 5), (window.turn, -1, 4)]
+        moves += [(window.press, key, z) for key, z in (("up", 5), ("left", 4), ("end", 7), ("pagedown", 0))]
+        for move, word, z in moves:
+            move(word)
+            assert window.scroller.index == z, word
+            for number in range(5):
+                assert np.array_equal(window.picture(number), sections.alone(number, z)), word
+            assert np.array_equal(window.picture(5), sections.together([0, 3], z)), word
+        window.press("up")
+        for key, shown in (("5", [0, 3, 4]), ("1", [3, 4]), ("9", [3, 4]), ("5", [3])):
+            window.press(key)
+            assert np.array_equal(window.picture(5), sections.together(shown, 1)), key
+
+
+def test_pointing_at_a_voxel_tells_its_place_and_its_values(project: Path) -> None:
+    scene = scene_here()
+    with opened(scene.layers) as volumes:
+        window = Window(Sections(scene, volumes), 4)
+        image, labels, *_, overlay = window.scroller.axes
+        assert image.format_coord(7.4, 4.6) == f"z 4, y 5, x 7, image {CODES[4, 5, 7]}"
+        assert labels.format_coord(0, 0) == "z 4, y 0, x 0"
+        window.press("up")
+        window.press("4")
+        window.press("5")
+        code = CODES[5, 9, 8]
+        assert overlay.format_coord(8.0, 9.0) == f"z 5, y 9, x 8, image {code}, segmentation {code}"
+        assert overlay.format_coord(-3.0, 9.0) == "z 5, y 9, x -3"
+        assert image.images[0].format_cursor_data(np.zeros(3)) == ""
+
+
+@pytest.mark.parametrize(("count", "high"), [(1, 1.0), (3, 0.2), (6, 1.0), (6, 4.0), (12, 1.0)])
+def test_a_window_fits_a_small_screen_and_leaves_no_panel_squashed(count: int, high: float) -> None:
+    width, height = _window(count, high)
+    rows, columns = _rows_and_columns(count)
+    assert 0 < width <= 12.001
+    assert 0 < height <= 6.601
+    edge = width / columns
+    assert edge * high == pytest.approx(height / rows - 0.5)
+
+
+def test_a_window_that_cannot_be_opened_is_no_crash(project: Path, capsys: Any, monkeypatch: Any) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Invalid DISPLAY variable")
+
+    monkeypatch.setattr("matplotlib.pyplot.get_backend", lambda: "qtagg")
+    monkeypatch.setattr("matplotlib.pyplot.figure", fails)
+    assert main(["view", "net", "--scroll"]) == 2
+    said = "there is no display to open a window on; add --save FILE.png to draw sections into a file (Invalid DISPLAY"
+    assert said in capsys.readouterr().err
 
 
 def test_volumes_of_role_predict_are_told_by_the_table(project: Path, capsys: Any) -> None:
