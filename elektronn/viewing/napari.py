@@ -40,16 +40,20 @@ def show(scenes: tuple[Scene, ...]) -> str:
     except ImportError:
         return "napari is not installed here"
     try:
-        viewers = [napari.Viewer(title=scene.name, axis_labels=("z", "y", "x")) for scene in scenes]
-    except ImportError:  # napari comes without the library of its windows
+        _open(napari, scenes)
+    except ImportError:  # napari comes without the library of its windows, and misses it late
         return "napari has no Qt here (`pip install 'napari[pyqt6]'`)"
-    for viewer, scene in zip(viewers, scenes):
+    return ""
+
+
+def _open(napari: Any, scenes: tuple[Scene, ...]) -> None:
+    for scene in scenes:
+        viewer = napari.Viewer(title=scene.name, axis_labels=("z", "y", "x"))
         for layer in scene.layers:
             values = lazy(str(layer.source.address), layer.channel, layer.dtype)
             getattr(viewer, _method(layer))(values, **options_of(layer, scene))
     with suppress(KeyboardInterrupt):
         napari.run()
-    return ""
 
 
 def _has_no_display() -> bool:

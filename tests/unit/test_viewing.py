@@ -503,10 +503,10 @@ def test_where_napari_cannot_open_a_window_it_is_said_why(project: Path, capsys:
     assert said.out.endswith("napari.run()\n")
     monkeypatch.setenv("DISPLAY", ":0")
 
-    def without_qt(**_: Any) -> None:
+    def without_qt() -> None:
         raise ImportError("No Qt bindings could be found")
 
-    monkeypatch.setattr(sys.modules["napari"], "Viewer", without_qt)
+    monkeypatch.setattr(sys.modules["napari"], "run", without_qt)
     assert main(["view", "net", "--napari"]) == 0
     assert "napari has no Qt here (`pip install 'napari[pyqt6]'`); the program above" in capsys.readouterr().err
 
