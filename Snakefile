@@ -14,8 +14,8 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 
 
-if workflow.exec_mode.name == "DEFAULT" and workflow.resource_settings.nodes is None:
-    # a local run uses one GPU at a time unless --resources gpu=N says otherwise
+if IS_LOCAL:
+    # it uses one GPU at a time unless --resources gpu=N says otherwise
     workflow.global_resources.setdefault("gpu", 1)
 
 

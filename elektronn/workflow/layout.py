@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elektronn.config.load import read_yaml
 from elektronn.config.tree import Experiment
 from elektronn.errors import ConfigError, DataError
 from elektronn.registry import nearest
@@ -60,11 +62,25 @@ WITHOUT_EFFECT = (
 """Code that stages reach and that only carries, names and stores values; an edit does not rerun the stages."""
 
 
+WORD = re.compile(r"[\w.+-]+")
+"""What a number or truth value is made of."""
+
+
 def use_own_commands() -> None:
     """Let rules find the command ``elektronn`` of the running environment, also when nobody activated it."""
     own = str(Path(sys.executable).parent)
     if own not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = own + os.pathsep + os.environ["PATH"]
+
+
+def gpus(device: str) -> int:
+    """How many GPUs a stage with this setting ``device`` asks for.
+
+    Example:
+        >>> gpus("auto"), gpus("cpu")
+        (1, 0)
+    """
+    return int(device != "cpu")
 
 
 def code_files(stage: str, root: Path) -> list[str]:
@@ -78,15 +94,28 @@ def code_files(stage: str, root: Path) -> list[str]:
 def merged(raw: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings, values of ``over`` first (``snakemake --config`` and ``--configfile``).
 
+    Inside braces ``--config`` takes every value for text; what reads as a number or truth value becomes one here.
+
     Example:
-        >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+        >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": "3"}})
         {'a': {'b': 3, 'c': 2}}
     """
     result = dict(raw)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
+        result[key] = merged(result[key], value) if both else _typed(value)
     return result
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _typed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    found = read_yaml(value) if WORD.fullmatch(value) else value
+    return found if isinstance(found, int | float) else value
 
 
 def volumes_of(

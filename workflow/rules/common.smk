@@ -7,6 +7,7 @@ from elektronn.errors import ElektronnError
 from elektronn.volumes.table import data_root, rows_of
 from elektronn.workflow.layout import (
     code_files,
+    gpus,
     input_files,
     merged,
     pair_options,
@@ -19,6 +20,11 @@ from elektronn.workflow.layout import (
 )
 
 use_own_commands()
+
+# a run on this machine: neither one that sends jobs to a cluster nor such a job
+IS_LOCAL = (
+    workflow.exec_mode.name == "DEFAULT" and workflow.resource_settings.nodes is None
+)
 
 try:
     RAW = merged(read_params(Path("params.yaml")), config)

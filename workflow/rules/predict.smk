@@ -14,7 +14,7 @@ rule prediction:
         "../../envs/elektronn.yaml"
     threads: PARAMS.predict.threads
     resources:
-        gpu=1,
+        gpu=gpus(PARAMS.predict.device),
         mem_mb=int(1000 * PARAMS.predict.memory_gb + 1500),
         runtime=1440,
     params:

@@ -27,12 +27,17 @@ rule train:
         "data/logs/train/{exp}.log",
     benchmark:
         "data/benchmarks/train/{exp}.tsv"
-    retries: 1
+    # a training that was stopped goes on where it was; how often on a cluster is told by its profile, and never inside
+    # the job itself, which is to end when it is told to
+    retries: 1 if IS_LOCAL else None
     conda:
         "../../envs/elektronn.yaml"
     threads: lambda w: PARAMS.experiments[w.exp].training.threads
     resources:
-        gpu=1,
+        gpu=lambda w: gpus(PARAMS.experiments[w.exp].training.device),
+        # on a cluster the threads that prepare batches have cores of their own
+        cpus_per_task=lambda w, threads: threads
+        + PARAMS.experiments[w.exp].sampling.workers,
         mem_mb=4000,
         runtime=1440,
     params:
