@@ -7,6 +7,9 @@ import argparse
 from elektronn.cli.options import params_of, settings_arguments, volume
 from elektronn.cli.progress import Display
 
+MOST = 0.9
+"""A larger share of boundary is no tissue; in an image nearly every neighbour differs."""
+
 
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -23,5 +26,7 @@ def run(given: argparse.Namespace) -> None:
 
     display = Display("boundaries", given.log)
     with display.bar():
-        convert(given.ids, given.out, params_of(given).boundaries, progress=display.advance)
+        share = convert(given.ids, given.out, params_of(given).boundaries, progress=display.advance)
+    if share > MOST:
+        display.warn(f"{share:.0%} of the voxels are boundary: is {given.ids} a volume of IDs, and not an image?")
     display.line(f"{given.out}: boundary map of {given.ids}")

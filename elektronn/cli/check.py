@@ -64,7 +64,8 @@ def run(given: argparse.Namespace) -> None:
         if kept is not None:
             _draw(report, kept)
         raise CheckFailed(f"{given.name or given.image}: {report.complaint}" + (f"; picture: {kept}" if kept else ""))
-    display.line(f"{given.name or given.image}: {said}")
+    if report.verdict is None or report.verdict.state != "undecided":  # that was a warning
+        display.line(f"{given.name or given.image}: {said}")
     if given.json:
         facts = {"volume": given.name or str(given.image), **report.plain(), "settings": plain(params.check)}
         write_json(given.json, facts | ({"picture": given.picture.name} if given.picture else {}))

@@ -67,8 +67,11 @@ def run(given: argparse.Namespace) -> None:
                 print(f"{name}: nothing changes with the step")
         return
     from elektronn.volumes.table import data_root, rows_of
+    from elektronn.workflow.layout import check_names
 
-    rows = rows_of(params.volumes, data_root(params.data_root))
+    rows = {row.name: row for row in rows_of(params.volumes, data_root(params.data_root))}
+    for name, experiment in params.experiments.items():
+        check_names(name, experiment, rows)
     print(f"ok: {len(params.experiments)} experiments, {len(rows)} volumes")
 
 

@@ -43,6 +43,10 @@ def arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Convert."""
+    if given.old.suffix == ".safetensors":
+        raise ConfigError(
+            f"{given.old}: is a model file of today already; `elektronn predict --model` takes it as it is"
+        )
     display = Display("convert", given.log)
     if given.old.suffix == ".mdl":
         _elektronn2(given, display)

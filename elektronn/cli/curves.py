@@ -21,7 +21,8 @@ def arguments(verb: argparse.ArgumentParser) -> None:
         "run",
         type=Path,
         metavar="RUN",
-        help="history (CSV) of a finished training; or its state directory, at any time while it runs",
+        help="name of an experiment of the workflow here, or the history (CSV) of a finished training; or its state "
+        "directory, at any time while it runs",
     )
     verb.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the pictures; default: `curves` beside RUN's files"
@@ -50,11 +51,12 @@ def source_of(run: Path) -> Path:
     """
     if run.is_file():
         return run
-    for file in (run / JOURNAL, run / "history.csv", run / "state" / JOURNAL):
+    folders = [run] if run.exists() else [run, Path("data/state") / run, Path("data/models") / run]
+    for file in (folder / name for folder in folders for name in (JOURNAL, "history.csv", f"state/{JOURNAL}")):
         if file.is_file():
             return file
     raise DataError(
-        f"{run}: no history.csv and no {JOURNAL} here; give the history of a training, or its state directory"
+        f"{run}: no history.csv and no {JOURNAL} there; give an experiment, the history of a training, or its state directory"
     )
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from elektronn.registry import nearest
 
 VERBS = {
     "volume": "describe a volume: size, type, hash",
@@ -34,7 +36,19 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave."""
-        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` explains the arguments\n")
+        stop = "" if message.endswith("?") else ";"
+        self.exit(2, f"{self.prog}: {message}{stop} `{self.prog} --help` explains the arguments\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As ever, but a misspelt option is named first: the word behind it would be taken for something else."""
+        words = sys.argv[1:] if args is None else list(args)
+        if all(action.nargs != argparse.PARSER for action in self._actions):  # what follows has options of its own
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            for word in words[: words.index("--") if "--" in words else None]:
+                name = word.partition("=")[0]
+                if name.startswith("--") and not any(option.startswith(name) for option in known):
+                    self.error(f"unknown option '{name}': {nearest(name, known)}")
+        return super().parse_known_args(words, namespace)
 
 
 def parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -42,10 +56,11 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
     top = Parser(
         prog="elektronn",
         description="Cell boundaries in electron-microscopy volumes. A volume is FILE, FILE:KEY or "
-        "FILE:KEY[z0:z1,y0:y1,x0:x1] (HDF5, zarr, .npy), with @xyz behind it if its axes are not zyx.",
+        "FILE:KEY[z0:z1,y0:y1,x0:x1] (HDF5, zarr, TIFF, .npy), with @xyz behind it if its axes are not zyx.",
         epilog="Exit codes: 0 ok, 2 usage or settings, 3 a check failed, 4 data unreadable, "
         "5 result not writable, 130 stopped with state saved.",
     )
+    top.add_argument("--version", action="store_true", help="say the versions of elektronn and Python, and leave")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -62,11 +77,24 @@ def main(arguments: Sequence[str] | None = None, *, owns_process: bool = False) 
         owns_process: whether the process does nothing else, so that a command may tune it.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    given = parser(next((word for word in arguments if word in VERBS), None)).parse_args(arguments)
+    if "--version" in arguments[:1]:
+        print(_versions())
+        return 0
+    verb = next((word for word in arguments if not word.startswith("-")), None)
+    top = parser(verb)
+    if verb is not None and verb not in VERBS:
+        top.error(f"unknown verb '{verb}': {nearest(verb, VERBS)}")
+    given = top.parse_args(arguments)
     given.owns_process = owns_process
     return guarded(
         f"elektronn {given.verb}", given, lambda given: import_module(f"elektronn.cli.{given.verb}").run(given)
     )
+
+
+def _versions() -> str:
+    from importlib.metadata import version
+
+    return f"elektronn {version('elektronn')}, Python {sys.version.split()[0]}"
 
 
 def guarded(command: str, given: argparse.Namespace, work: Callable[[argparse.Namespace], None]) -> int:

@@ -23,6 +23,9 @@ from rich.progress import (
 from elektronn.artefacts import prepare, storage
 from elektronn.errors import StorageError
 
+WIDE = 130
+"""Columns of a terminal that has room for a bar beside the numbers."""
+
 QUIET_S = 20.0
 """Without a terminal, seconds between two lines of progress."""
 
@@ -66,15 +69,17 @@ class Display:
         if not self.console.is_terminal:
             yield
             return
+        # a row that is too long loses numbers, so a narrow terminal gets no bar: done / total says the same
+        is_wide = self.console.width >= WIDE
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(),
+            *([BarColumn()] if is_wide else []),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
+            *([TimeElapsedColumn()] if is_wide else []),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=not is_wide),
         )
         with Progress(*columns, console=self.console) as self._bar:
             self._task = self._bar.add_task(self.what, total=None, note="")

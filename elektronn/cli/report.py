@@ -77,6 +77,11 @@ def run(given: argparse.Namespace) -> None:
         return
     if given.out is None:
         raise ConfigError("name EXPERIMENT and OUT, or runs with --compare RUN RUN")
+    if not any((given.metrics, given.history, given.card, given.checks, given.segmentation, given.volumes)):
+        raise ConfigError(
+            f"nothing to report of {given.experiment}: name its files (--metrics, --history, --card, …), or let the workflow "
+            f"do it: snakemake --cores all train_{given.experiment}"
+        )
     from elektronn.report.content import ReportInputs
     from elektronn.report.page import report
 

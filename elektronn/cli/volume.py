@@ -11,6 +11,7 @@ from elektronn.cli.options import length, volume
 from elektronn.cli.progress import Display
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import open_volume
+from elektronn.volumes.table import ROLES
 
 
 def arguments(verb: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("out", type=Path, metavar="OUT", help="card to write (JSON)")
     verb.add_argument("--image", type=volume, required=True, metavar="IMAGE", help="image volume")
     verb.add_argument("--labels", type=volume, metavar="LABELS", help="IDs or class labels")
-    verb.add_argument("--role", default="predict", help="train, valid, test or predict")
+    verb.add_argument("--role", default="predict", choices=ROLES, help="what it is for (default: predict)")
     verb.add_argument("--voxel-nm", type=length, nargs=3, metavar=("Z", "Y", "X"), help="voxel size")
     verb.add_argument("--log", metavar="FILE", help="also write what is printed to this file")
 

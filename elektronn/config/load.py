@@ -63,11 +63,11 @@ def read_params(path: Path) -> dict[str, Any]:
     """The raw content of a parameter file, checked against the tree.
 
     Raises:
-        DataError: no such file, or unreadable.
-        ConfigError: not YAML, or not valid.
+        DataError: unreadable.
+        ConfigError: no such file, not YAML, or not valid.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file; give a parameter file")
+        raise ConfigError(f"{path}: no such file; give a parameter file, such as params.yaml")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -58,6 +58,8 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     Raises:
         DataError: no such file, cut off, or not one of ours.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name the model file in it, such as {path / 'model.safetensors'}")
     if not path.is_file():
         raise DataError(f"{path}: no such file; train first or correct the path")
     try:

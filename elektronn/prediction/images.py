@@ -150,9 +150,14 @@ def _mirrored(start: int, stop: int, extent: int) -> NDArray[np.int64]:
 
 def _fitting(volume: Volume, document: Document, model: str) -> Volume:
     if volume.channels != document.channels:
+        behind = volume.axes == "czyx" and not volume.address.axes and volume.size.x <= 4
         raise DataError(
             f"{volume.address}: has {volume.channels} channels, the model was made for {document.channels}{model and f' ({model})'}; "
-            "choose an image or a model that fits"
+            + (
+                f"if its channels come last, write {volume.address}@zyxc"
+                if behind
+                else "choose an image or a model that fits"
+            )
         )
     return volume
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from elektronn.prediction.sources import renew
 from elektronn.prediction.work import Work
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import check_target
+from elektronn.volumes.content_values import brightest, faintness
 
 Say = Callable[[str], None]
 
@@ -117,12 +119,23 @@ def predict(
 
 def _looked_at(job: Job, say: Say) -> Job:
     """The job of an image of which all is there, or may be missing."""
+    _say_faint(job, say)
     found = gaps(job.image.volume)
     if job.settings.missing_chunks == "refuse":
         found.refuse()
     if found.missing:
         say(found.sentence)
     return replace(job, missing_chunks=found.missing)
+
+
+def _say_faint(job: Job, say: Say) -> None:
+    """Warn of an image that is nearly black for a network that does not scale it itself."""
+    volume, kinds = job.image.volume, [node.kind for node in job.trained.network.document.nodes]
+    if "standardise" in kinds:
+        return
+    with suppress(DataError):  # what is damaged is told where it is needed
+        if faint := faintness(volume.dtype, brightest(volume)):
+            say(f"warning: {volume.address}: {faint}")
 
 
 def _run(job: Job, progress: Progress, say: Say) -> Certificate:

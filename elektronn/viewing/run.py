@@ -70,12 +70,20 @@ def run_of(text: str) -> Run | Address:
 
 
 def _address(text: str) -> Address | None:
-    """The volume of this address, if it is one that is there."""
+    """The volume of this address, if it is one.
+
+    Raises:
+        ConfigError: it is not there.
+    """
     try:
         address = parse_address(text)
     except ConfigError:
         return None
-    return None if address.is_stack or not address.files else address
+    if address.is_stack:
+        return None
+    if not address.files:
+        raise ConfigError(f"{text}: no such file; check the path, or name an experiment")
+    return address
 
 
 def _inside(path: Path) -> Run | None:

@@ -13,7 +13,7 @@ from elektronn.errors import DataError, at
 from elektronn.settings import Settings, Triple
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import open_volume
-from elektronn.volumes.content_values import NOTES, Values, boundary_of, kind_of_values, look_through
+from elektronn.volumes.content_values import NOTES, Values, boundary_of, faintness, kind_of_values, look_through
 from elektronn.volumes.registration import Margin, Registration, Turn, centre, margin_report, middle, turns
 
 Array = NDArray[Any]
@@ -309,7 +309,7 @@ def check(
             if marks.channels > 1:
                 raise DataError(f"has {marks.channels} channels; labels have one")
         with at(str(image)):
-            look_through(picture)
+            faint = faintness(picture.dtype, look_through(picture))
         with at(str(labels)):
             values = kind_of_values(marks, classes)
         box = middle(registration.label_box.size, MOST).shifted(registration.label_loss)
@@ -323,6 +323,7 @@ def check(
     if verdict is not None and not verdict.ok and settings.accept:
         warnings.append(f"accepted by check.accept: {verdict.sentence}")
     said = tuple(f"{labels}: {warning}" for warning in warnings if warning)
+    said += (f"{image}: {faint}, or set sampling.standardise",) if faint else ()
     return CheckReport(
         str(image), str(labels), values, registration, margin, verdict, settings.accept, said, image_part, boundary_part
     )

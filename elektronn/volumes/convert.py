@@ -29,7 +29,7 @@ def convert(
     axes: str | None = None,
     block: Triple = BLOCK,
     progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> float:
     """Write the boundary map (uint8, zyx; classes 0, 1, 2) of a volume of IDs, or classes as they are (int16).
 
     Memory is bounded by the block, and the result does not depend on it. Voxel size and offset pass through,
@@ -41,6 +41,9 @@ def convert(
         axes: order on disk; by default what the file says.
         block: voxels converted at once, zyx.
         progress: called with (blocks done, blocks in all).
+
+    Returns:
+        Share of the voxels that are boundary (class 1).
 
     Raises:
         DataError: not whole numbers, negative IDs, or one single ID.
@@ -62,9 +65,10 @@ def convert(
             attributes={"boundaries": json.dumps(plain(settings)), "boundaries_of": f"{ids.path.name}:{ids.key}"},
         ) as sink:
             if settings.source == "ids":
-                _blockwise(volume, sink.write, settings, block, progress)
+                marked = _blockwise(volume, sink.write, settings, block, progress)
             else:
-                _copy(volume, sink.write, block, progress)
+                marked = _copy(volume, sink.write, block, progress)
+        return marked / volume.size.voxels
 
 
 def _blockwise(
@@ -73,8 +77,9 @@ def _blockwise(
     settings: BoundarySettings,
     block: Triple,
     progress: Callable[[int, int], None] | None,
-) -> None:
-    boxes = blocks(volume.size, block)
+) -> int:
+    """Convert; returns the number of boundary voxels."""
+    boxes, marked = blocks(volume.size, block), 0
     seen: set[int] = set()
     for done, box in enumerate(boxes, 1):
         around = box.grown(settings.halo, settings.halo).within(volume.size)
@@ -87,7 +92,9 @@ def _blockwise(
             )
         seen |= {low, high}
         inner = box.shifted(-n for n in around.start)
-        write(box, barriers(ids, settings)[inner.slices])
+        found = barriers(ids, settings)[inner.slices]
+        marked += int(np.count_nonzero(found == 1))
+        write(box, found)
         if progress is not None:
             progress(done, len(boxes))
     if len(seen) == 1:
@@ -95,6 +102,7 @@ def _blockwise(
             f"{volume.address}: every voxel has the ID {seen.pop()}, so there is nothing to learn: no two cells touch; "
             "check that this is the ID volume (file, key and part)"
         )
+    return marked
 
 
 def _copy(
@@ -102,9 +110,9 @@ def _copy(
     write: Callable[[Box, NDArray[Any]], None],
     block: Triple,
     progress: Callable[[int, int], None] | None,
-) -> None:
-    """Labels that are classes already; only their range is checked."""
-    limits, boxes = np.iinfo(np.int16), blocks(volume.size, block)
+) -> int:
+    """Labels that are classes already; only their range is checked. Returns the number of boundary voxels."""
+    limits, boxes, marked = np.iinfo(np.int16), blocks(volume.size, block), 0
     for done, box in enumerate(boxes, 1):
         classes = volume.read(box)
         low, high = int(classes.min()), int(classes.max())
@@ -114,8 +122,10 @@ def _copy(
                 "if these are IDs of cells, set boundaries.source to ids"
             )
         write(box, classes.astype(np.int16))
+        marked += int(np.count_nonzero(classes == 1))
         if progress is not None:
             progress(done, len(boxes))
+    return marked
 
 
 def _offset(volume: Volume) -> tuple[int, int, int] | None:

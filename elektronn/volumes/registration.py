@@ -66,6 +66,7 @@ class Registration:
         return (
             f"label zyx {tuple(self.label)} is too large for image zyx {tuple(self.image)} with offset "
             f"{tuple(self.offset)}: labels lose {_per_axis(self.label_loss)} voxels on each side"
+            f"{_reversed_fits(self.image, self.label, self.offset)}"
         )
 
 
@@ -94,16 +95,28 @@ def centre(image: Size, label: Size, offset: Size = NOWHERE) -> Registration:
     said = f"label zyx {tuple(label)} cannot be centred in image zyx {tuple(image)}"
     odd = [letter for letter, a, b in zip(SPATIAL, image, label) if (a - b) % 2]
     if odd:
-        raise DataError(f"{said}: surplus along {' and '.join(odd)} is odd; crop one voxel")
+        raise DataError(
+            f"{said}: surplus along {' and '.join(odd)} is odd; crop one voxel{_reversed_fits(image, label, offset)}"
+        )
     excess = [(a - b) // 2 - o for a, b, o in zip(image, label, offset)]
     loss = Size(*(max(-e, 0) for e in excess))
     gone = [letter for letter, n, lost in zip(SPATIAL, label, loss) if n <= 2 * lost]
     if gone:
         raise DataError(
             f"{said} with offset {tuple(offset)}: no label is left along {' and '.join(gone)}; "
-            "use a smaller field of view or an image with a wider margin"
+            f"use a smaller field of view or an image with a wider margin{_reversed_fits(image, label, offset)}"
         )
     return Registration(image, label, offset, Size(*(max(e, 0) for e in excess)), loss)
+
+
+def _reversed_fits(image: Size, label: Size, offset: Size) -> str:
+    """What to try where labels stick out of their image, and would not if one of them were stored as xyz."""
+
+    def fits(label: Sequence[int]) -> bool:
+        return all(a >= b + 2 * o and (a - b) % 2 == 0 for a, b, o in zip(image, label, offset))
+
+    sticks_out = any(b > a for a, b in zip(image, label))
+    return "; if one of them is stored as xyz, write @xyz behind it" if sticks_out and fits(label[::-1]) else ""
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,11 @@ def read_table(path: Path, root: Path) -> list[Row]:
     """Read the table; ``$ELEKTRONN_DATA`` in it stands for ``root``.
 
     Raises:
-        DataError: no such file, unreadable.
-        ConfigError: wrong columns, no rows, a name twice, a cell that cannot be read; each with its line.
+        DataError: unreadable.
+        ConfigError: no such file, wrong columns, no rows, a name twice, a cell that cannot be read; each with its line.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file; write the table of volumes or correct `volumes` in params.yaml")
+        raise ConfigError(f"{path}: no such file; write the table of volumes or correct `volumes` in params.yaml")
     try:
         # spreadsheets put an invisible mark before the first letter
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -110,6 +110,10 @@ def read_table(path: Path, root: Path) -> list[Row]:
 
 
 def _check_header(header: list[str]) -> None:
+    if len(header) == 1 and header[0] not in COLUMNS:
+        raise ConfigError(
+            f"the first line is no row of tab-separated columns; write {', '.join(COLUMNS)}, with tabs between"
+        )
     for name in header:
         if name not in COLUMNS:
             raise ConfigError(f"unknown column '{name}': {nearest(name, COLUMNS)}")

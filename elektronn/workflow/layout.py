@@ -127,11 +127,7 @@ def volumes_of(
         ConfigError: a name that is not in the table, or nothing to train on.
         DataError: a file is not there and no rule makes it.
     """
-    for wanted in experiment.volumes:
-        if wanted not in table:
-            raise ConfigError(
-                f"experiments.{name}.volumes: '{wanted}' is not in the table of volumes: {nearest(wanted, table)}"
-            )
+    check_names(name, experiment, table)
     rows = [row for row in table.values() if not experiment.volumes or row.name in experiment.volumes]
     for role in ("train", "test"):
         if not any(row.role == role for row in rows):
@@ -140,6 +136,19 @@ def volumes_of(
     for row in chosen:
         _check_file(row)
     return chosen
+
+
+def check_names(name: str, experiment: Experiment, table: Mapping[str, Row]) -> None:
+    """Whether the table has the volumes that an experiment names.
+
+    Raises:
+        ConfigError: it lacks one.
+    """
+    for wanted in experiment.volumes:
+        if wanted not in table:
+            raise ConfigError(
+                f"experiments.{name}.volumes: '{wanted}' is not in the table of volumes: {nearest(wanted, table)}"
+            )
 
 
 def segmented(name: str, experiment: Experiment, table: Mapping[str, Row]) -> list[Row]:

@@ -76,7 +76,7 @@ def test_text_that_is_no_yaml_is_refused_in_one_line_with_its_place(text: str, w
 
 
 def test_missing_and_unreadable_parameter_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.yaml: no such file; give a parameter file"):
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file; give a parameter file"):
         read_params(tmp_path / "none.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe9")
     with pytest.raises(DataError, match=r"latin\.yaml: cannot be read .* save it as UTF-8 text"):

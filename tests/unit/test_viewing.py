@@ -109,7 +109,7 @@ def test_what_is_no_run_is_said_with_the_nearest_name(project: Path) -> None:
         ConfigError, match=r"nett: no run of this name \(looked in data/.*net.*or give one of its folders"
     ):
         run_of("nett")
-    with pytest.raises(ConfigError, match=r"missing\.zarr: no run"):
+    with pytest.raises(ConfigError, match=r"missing\.zarr: no such file"):
         run_of("missing.zarr")
     (project / "data/models/new").mkdir(parents=True)
     with pytest.raises(DataError, match="experiment new has no volumes to show yet; train and predict first"):
