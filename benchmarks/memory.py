@@ -1,7 +1,11 @@
-"""Memory of predictions with random networks, volumes and formats: limit, forecast and measured peak of each process.
+"""What predictions with random networks, volumes and formats take of memory, disk and time, beside what they forecast.
 
 Run with ``python benchmarks/memory.py [COUNT] [SEED]``; 30 configurations take about ten minutes. Fails if any process
-exceeds its ``predict.memory_gb``.
+exceeds its ``predict.memory_gb``. ``python benchmarks/memory.py time`` runs predictions of about half a minute each on a
+machine that is otherwise quiet.
+
+The first forecast comes before the first tile and is of samples (small outputs have none); the second comes after three
+tiles. Times count from the line on. The disk is what the output and the folder in which it grows take at most.
 """
 
 from __future__ import annotations
@@ -11,6 +15,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -51,14 +59,77 @@ class Case:
         return 1e9 * float(self.settings["memory_gb"])
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a process took, and what it had said, bytes."""
+NARROW = NetworkSettings(
+    kernels=((1, 4, 4), (3, 3, 3), (2, 3, 3)),
+    pools=((1, 2, 2), (1, 1, 1), (1, 1, 1)),
+    features=(8, 12, 12),
+    activation="tanh",
+)
+DEEP = NetworkSettings(
+    kernels=((1, 4, 4), (1, 3, 3), *((3, 4, 4),) * 4, (1, 4, 4), (1, 4, 4)),
+    pools=((1, 2, 2), (1, 2, 2), *((1, 1, 1),) * 6),
+    features=(20, 40, 64, 80, 80, 100, 120, 120),
+)
+LONG = [
+    Case(network, size, source, out, {"memory_gb": "2.0", "threads": "1", **settings})
+    for network, size, source, out, settings in (
+        (NetworkSettings(), (68, 542, 542), ".zarr", ".zarr", {"engine": "portable"}),
+        (NetworkSettings(), (132, 700, 700), ".h5", ".zarr", {"engine": "lanes", "pyramid": "2", "output": "float16"}),
+        (
+            NetworkSettings(),
+            (40, 500, 700),
+            ".h5",
+            ".zarr@ngff0.4",
+            {"engine": "portable", "threads": "2", "pad_raw": "true"},
+        ),
+        (NARROW, (140, 500, 700), ".npy", ".h5", {"engine": "portable", "output": "float32", "classes": "all"}),
+        (DEEP, (24, 200, 260), ".zarr", ".zarr", {"engine": "lanes"}),
+        (NARROW, (100, 900, 1100), ".zarr", ".zarr", {"engine": "portable", "memory_gb": "0.9"}),
+    )
+]
+"""About half a minute each."""
 
-    peak: float
+
+@dataclass(frozen=True)
+class Said:
+    """One forecast: memory and disk in bytes, and seconds; and when it came."""
+
     memory: float
     disk: float
+    seconds: float
+    at: float
+
+    @classmethod
+    def read(cls, line: str, at: float) -> Said:
+        """From a line of the program."""
+        needs = line.partition("; you have")[0]
+        memory, disk = (
+            float(n) * (GIB if unit == "GiB" else 2**20)
+            for n, unit in re.findall(r"([\d.]+) ([GM]iB) (?:RAM|disk)", needs)
+        )
+        amount, unit = re.findall(r"(?:about|roughly) ([\d.]+) (s|min|h)", needs)[0]
+        return cls(memory, disk, float(amount) * {"s": 1, "min": 60, "h": 3600}[unit], at)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a process took, in bytes, and what it had said.
+
+    Attributes:
+        peak: memory.
+        written: disk at most.
+        end: time at which it ended.
+        said: its forecasts.
+    """
+
+    peak: float
     written: float
+    end: float
+    said: tuple[Said, ...]
+
+    def off(self, said: Said) -> tuple[float, float, float]:
+        """Relative errors of a forecast: memory, disk, time."""
+        return said.memory / self.peak - 1, said.disk / self.written - 1, said.seconds / (self.end - said.at) - 1
 
 
 def drawn(random: Random) -> Case:
@@ -85,8 +156,8 @@ def drawn(random: Random) -> Case:
     return Case(network, size, random.choice((".zarr", ".h5", ".npy")), out, settings)
 
 
-def measured(case: Case, folder: Path) -> Outcome:
-    """Run a case in a process of its own, with nothing remembered."""
+def prepared(case: Case, folder: Path) -> list[str]:
+    """The command that predicts a case, of which model and image are written."""
     save_model(folder / "model.safetensors", build(chain(case.network), seed=1), {"fingerprint": "f"})
     image, out = parse_address(f"{folder}/image{case.source}"), f"{folder}/out{case.out}"
     values = np.random.default_rng(0).integers(0, 256, case.size, np.uint8)
@@ -95,50 +166,96 @@ def measured(case: Case, folder: Path) -> Outcome:
     command = [sys.executable, "-m", "elektronn", "predict", str(image), out, "--model", f"{folder}/model.safetensors"]
     for name, value in {"device": "cpu", **case.settings}.items():
         command += ["--set", f"predict.{name}={value}"]
-    log = folder / "said"
-    with log.open("w") as file:
-        environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
-        _, status, used = os.wait4(process.pid, 0)
+    return command
+
+
+def measured(case: Case, folder: Path) -> Outcome:
+    """Run a case in a process of its own, with nothing remembered."""
+    command, said, lines = prepared(case, folder), list[Said](), list[str]()
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+    done, most = threading.Event(), [0.0]
+    watch = threading.Thread(target=watched, args=(folder, done, most))
+    watch.start()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True)
+    assert process.stdout
+    for line in process.stdout:
+        lines.append(line)
+        if "; you have" in line:
+            said.append(Said.read(line, time.perf_counter()))
+    _, status, used = os.wait4(process.pid, 0)
+    end = time.perf_counter()
+    done.set()
+    watch.join()
     process.returncode = os.waitstatus_to_exitcode(status)
-    said = log.read_text()
-    if least := re.search(r"is too little: .* write at least ([\d.]+)", said):
+    if least := re.search(r"is too little: .* write at least ([\d.]+)", "".join(lines)):
         case.settings["memory_gb"] = least[1]
         return measured(case, folder)
     if process.returncode:
-        raise SystemExit(f"{case}\n{said}")
-    memory, disk = (
-        float(amount) * (GIB if unit == "GiB" else 2**20)
-        for amount, unit in re.findall(r"([\d.]+) ([GM]iB) (?:RAM|disk)", said.partition("; you have")[0])
-    )
-    path = parse_address(out).path
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return Outcome(1024 * used.ru_maxrss, memory, disk, sum(file.stat().st_size for file in files))
+        raise SystemExit(f"{case}\n{''.join(lines)}")
+    return Outcome(1024 * used.ru_maxrss, most[0], end, tuple(said))
+
+
+def watched(folder: Path, done: threading.Event, most: list[float]) -> None:
+    """Watch the disk until all is done; what is only renamed in between counts once."""
+    is_last = False
+    while not is_last:
+        is_last = done.wait(0.05)
+        files: dict[int, int] = {}
+        for top, _, names in (step for start in folder.glob("[.o]*") for step in os.walk(start)):
+            for name in names:
+                with suppress(OSError):
+                    found = os.lstat(f"{top}/{name}")
+                    files[found.st_ino] = found.st_size
+        for file in folder.glob("[.o]*"):
+            with suppress(OSError):
+                files[file.stat().st_ino] = file.stat().st_size * file.is_file()
+        most[0] = max(most[0], sum(files.values()))
+
+
+def compared(cases: Iterable[Case]) -> list[tuple[Case, Outcome]]:
+    """Run all, and print a line for each."""
+    print("limit peak MB | forecasts: memory, disk, time (said at first / after three tiles: off) | case")
+    found = []
+    for case in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = measured(case, Path(folder))
+        found.append((case, outcome))
+        parts = []
+        for said in outcome.said:
+            memory, disk, seconds = outcome.off(said)
+            took = outcome.end - said.at
+            parts.append(f"{100 * memory:+.0f} % {100 * disk:+.0f} % {100 * seconds:+.0f} % of {took:.1f} s")
+        print(
+            f"{case.limit / 1e6:5.0f} {outcome.peak / 1e6:5.0f} ({100 * outcome.peak / case.limit:.0f} %) | {' / '.join(parts)} "
+            f"| {outcome.written / 1e6:.1f} MB {case.size} {case.source} → {case.out} k{case.network.kernels} "
+            f"p{case.network.pools} f{case.network.features} {case.settings}",
+            flush=True,
+        )
+    return found
 
 
 def main(count: int = 30, seed: int = 0) -> None:
     """Print a table, and fail if a limit was exceeded."""
-    random, shares, errors = Random(seed), [], []
-    print("limit MB  peak MB  of limit  forecast MB  off    disk forecast/found MB  case")
-    for _ in range(count):
-        case = drawn(random)
-        with tempfile.TemporaryDirectory() as folder:
-            found = measured(case, Path(folder))
-        shares.append(found.peak / case.limit)
-        errors.append(found.memory / found.peak - 1)
-        print(
-            f"{case.limit / 1e6:8.0f}  {found.peak / 1e6:7.0f}  {100 * shares[-1]:6.0f} %  {found.memory / 1e6:11.0f} "
-            f"{100 * errors[-1]:+4.0f} %  {found.disk / 1e6:9.1f} / {found.written / 1e6:<9.1f}  {case.size} {case.source} "
-            f"→ {case.out} {'k' + str(case.network.kernels)} p{case.network.pools} f{case.network.features} {case.settings}",
-            flush=True,
-        )
+    random = Random(seed)
+    found = compared(drawn(random) for _ in range(count))
+    shares = [outcome.peak / case.limit for case, outcome in found]
     print(
         f"{sum(share > 1 for share in shares)} of {count} exceeded; peak {100 * median(shares):.0f} % of the limit in the median, "
-        f"{100 * max(shares):.0f} % at most; forecast within 15 %: {sum(abs(e) <= 0.15 for e in errors)} of {count}"
+        f"{100 * max(shares):.0f} % at most"
     )
+    for name, place in (("first", 0), ("last", -1)):
+        errors = np.array([outcome.off(outcome.said[place]) for _, outcome in found])
+        words = [
+            f"{what} {sum(abs(errors[:, i]) <= 0.15)} of {count} ({100 * errors[:, i].min():+.0f} to {100 * errors[:, i].max():+.0f} %)"
+            for i, what in enumerate(("memory", "disk"))
+        ]
+        print(f"{name} forecast within 15 %: {', '.join(words)}")
     if max(shares) > 1:
         raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]))
+    if sys.argv[1:] == ["time"]:
+        compared(LONG)
+    else:
+        main(*map(int, sys.argv[1:3]))

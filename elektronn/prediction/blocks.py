@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,14 @@ from elektronn.axes import Box, Size
 from elektronn.prediction.certificate import Witness, complaint, places_in, share
 from elektronn.prediction.claims import Claims
 from elektronn.prediction.engines import Predictor, engine_for
-from elektronn.prediction.forecast import packed_share
 from elektronn.prediction.job import Job
+from elektronn.prediction.outlook import Outlook
 from elektronn.prediction.pipeline import Line, Waits
 from elektronn.prediction.pyramid import coarse
+from elektronn.prediction.rehearsal import fate_of
 from elektronn.prediction.sources import values_digest
 
 Progress = Callable[[int, int], None]
-
-WARM = 3
-"""Tiles after which is said how long it will take."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +51,16 @@ class Blocks:
         job: what is predicted.
         claims: open.
         progress: called with (tiles done, tiles in all).
-        paced: called once, when the first tiles are done, with an estimate of the minutes that are left and the part that
-            their outputs are compressed to.
+        outlook: is told how long each tile took.
     """
 
-    def __init__(self, job: Job, claims: Claims, progress: Progress, paced: Callable[[float, float], None]) -> None:
-        self.job, self.claims, self.progress, self.paced = job, claims, progress, paced
+    def __init__(self, job: Job, claims: Claims, progress: Progress, outlook: Outlook) -> None:
+        self.job, self.claims, self.progress, self.outlook = job, claims, progress, outlook
         self.boxes = dict(zip(job.plan.names, job.plan.boxes))
         self.engine = _agreed_engine(job)
         self.witness = Witness(job.trained.network, job.result)
         self.tiles, self.total = 0, sum(len(job.plan.tiles(box)) for box in self.boxes.values())
-        self._own, self._voxels, self._seconds = 0, 0, 0.0
-        self._shares: list[float] = []
+        outlook.rehearse(self.engine, self.witness)
 
     def run(self) -> Waits:
         """Do all that nobody else does, wait for the others, and go on with the coarser levels in the same way."""
@@ -82,29 +79,18 @@ class Blocks:
 
     def _compute(self, block: Block) -> Block:
         values = np.empty(self.job.result.shape(block.box.size), self.job.result.dtype)
+        self.outlook.begin(block.name, self.claims.done())
         for tile in self.job.plan.tiles(block.box):
             begin = time.perf_counter()
             part = np.ascontiguousarray(block.values[(slice(None), *self.job.around(tile).slices)])
-            values[(..., *tile.slices)] = self.job.result.stored(self.engine.block(part))
-            self.tiles += 1
+            made = values[(..., *tile.slices)] = self.job.result.stored(self.engine.block(part))
             self.job.allowance.keep()
-            self._pace(tile.size.voxels, time.perf_counter() - begin, values[(..., *tile.slices)])
+            seconds = time.perf_counter() - begin
+            self.outlook.saw(tile.size, seconds, partial(fate_of, self.job, self.witness, part, made))
+            self.tiles += 1
             self.progress(min(self.tiles, self.total), self.total)
         self._look(block, values)
         return Block(block.name, block.box, values, block.source)
-
-    def _pace(self, voxels: int, seconds: float, values: NDArray[Any]) -> None:
-        """Say how long it will take after the third tile (or the last); the first one, if there are more, warms up."""
-        self._own += 1
-        if self._own > WARM:
-            return
-        if self._own == 2:
-            self._voxels, self._seconds = 0, 0.0
-        self._voxels, self._seconds = self._voxels + voxels, self._seconds + seconds
-        self._shares.append(packed_share(values))
-        if self._own == WARM or self.tiles >= self.total:
-            left = self.job.plan.size.voxels * max(0, self.total - self.tiles) / self.total
-            self.paced(left * self._seconds / self._voxels / 60, sum(self._shares) / len(self._shares))
 
     def _look(self, block: Block, values: NDArray[Any]) -> None:
         """Compare voxels with brute force at once, so that a defect shows at the first block and not after days."""

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elektronn.errors import StorageError
 from elektronn.prediction.job import Job
 from elektronn.prediction.memory import available, resident
-from elektronn.prediction.plan import CHUNKS
+from elektronn.prediction.rehearsal import Fate
 from elektronn.prediction.result import Result
 from elektronn.prediction.tiles import bytes_of
 
 GIB = 2**30
 COMPRESSION = 10
 """A disk with less room than this part of the uncompressed output is too small whatever is stored."""
+PLAIN = Fate(store=1.0, coarse=0.34, file=1.0, store_s=0.0, coarse_s=0.0, file_s=0.0, voxel_s=0.0)
+"""Outputs that nothing is known of; each coarser level has at least a fourth of the voxels less."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,12 @@ class Forecast:
 
     @classmethod
     def of(cls, job: Job, done: int) -> Forecast:
-        """For a job of which ``done`` blocks of the full level are there already."""
-        plan, result = job.plan, job.result
-        cell = cell_of(result)
-        voxels = plan.size.voxels + sum(level.size.voxels for level in plan.levels)
-        copies = 1 if job.work.out.format == "zarr" else 2
-        tile = bytes_of(job.trained.network.document, job.geometry, plan.tile)
+        """For a job with a store, of which ``done`` blocks of the full level are there already; outputs count as they are."""
         on_gpu = job.device.type == "cuda"
+        tile = bytes_of(job.trained.network.document, job.geometry, job.plan.tile)
         return cls(
             job.allowance.expected(0 if on_gpu else tile),
-            voxels * cell * (1 - done / len(plan.boxes)) + plan.size.voxels * cell * (copies - 1),
+            _disk(job, done, PLAIN),
             available() + resident(),
             shutil.disk_usage(job.work.out.path.parent).free,
             tile if on_gpu else 0.0,
@@ -67,27 +65,47 @@ class Forecast:
                 "free some space or choose another place"
             )
 
-    def seen(self, job: Job, share: float) -> Forecast:
-        """The forecast when some tiles are done; ``share`` is what their outputs were compressed to."""
-        memory = self.memory if job.device.type == "cuda" else job.allowance.seen()
-        packed = 1.0 if job.work.out.format == "npy" else share
-        whole = job.plan.size.voxels * cell_of(job.result) if job.work.out.format != "zarr" else 0
-        return replace(self, memory=memory, disk=share * (self.disk - whole) + packed * whole)
+    def packed(self, job: Job, done: int, fate: Fate) -> Forecast:
+        """The forecast when the fate of some outputs is known."""
+        return replace(self, disk=_disk(job, done, fate))
 
-    def line(self, minutes: float) -> str:
-        """One line for people, with the minutes that the first tiles promise."""
+    def seen(self, job: Job) -> Forecast:
+        """The forecast when some tiles are done."""
+        return replace(self, memory=self.memory if job.device.type == "cuda" else job.allowance.seen())
+
+    def line(self, seconds: float, *, is_rough: bool = False) -> str:
+        """One line for people, with the time that is left; a rough one is of samples, not yet of tiles."""
         gpu = f" and {_amount(self.device)} on the GPU" if self.device else ""
-        time = f"about {minutes:.0f} min" if minutes >= 1 else "less than a minute"
         tight = [
             name
             for name, is_tight in (("memory", self.memory > self.free_memory), ("disk", self.disk > self.free_disk))
             if is_tight
         ]
         return (
-            f"needs {_amount(self.memory)} RAM{gpu}, {_amount(self.disk)} disk, {time}; "
-            f"you have {_amount(self.free_memory)} RAM, {_amount(self.free_disk)} disk"
+            f"needs {_amount(self.memory)} RAM{gpu}, {_amount(self.disk)} disk, {'roughly' if is_rough else 'about'} "
+            f"{duration(seconds)}; you have {_amount(self.free_memory)} RAM, {_amount(self.free_disk)} disk"
             + (f": {' and '.join(tight)} may not be enough" if tight else "")
         )
+
+
+def _disk(job: Job, done: int, fate: Fate) -> float:
+    """Bytes that the outputs take, less those that are there, with what tells where they lie."""
+    plan, work = job.plan, job.work
+    full = plan.size.voxels * cell_of(job.result)
+    left, file = 1 - done / len(plan.boxes), 0.0 if work.out.format == "zarr" else full * fate.file
+    coarse = fate.coarse if plan.levels else 0.0
+    arrays = [work.array(), *(work.array(level.key) for level in plan.levels)]
+    said = sum(file.stat().st_size for file in work.store.rglob("*") if file.name.startswith((".z", "zarr.json")))
+    return file + said + left * (full * (fate.store + coarse) + sum(map(_index, arrays)))
+
+
+def _index(array: Any) -> int:
+    """Bytes of the tables of an array's files: a place and a length for each chunk, and a sum."""
+    if not array.shards:
+        return 0
+    files: int = math.prod(-(-n // s) for n, s in zip(array.shape, array.shards))
+    chunks: int = math.prod(s // c for s, c in zip(array.shards, array.chunks))
+    return files * (16 * chunks + 4)
 
 
 def cell_of(result: Result) -> int:
@@ -95,17 +113,22 @@ def cell_of(result: Result) -> int:
     return np.dtype(result.dtype).itemsize * (1 if result.is_single else len(result.classes))
 
 
-def packed_share(values: NDArray[Any]) -> float:
-    """What the first chunk of each class of values (zyx or czyx) is compressed to in the store, as a part of it."""
-    from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+def duration(seconds: float) -> str:
+    """Time for people.
 
-    z, y, x = CHUNKS
-    chunks = [np.ascontiguousarray(one[:z, :y, :x]) for one in values.reshape(-1, *values.shape[-3:])]
-    return float(sum(len(Zstd(level=1).encode(chunk)) for chunk in chunks) / sum(chunk.nbytes for chunk in chunks))
+    Example:
+        >>> duration(0.2), duration(80), duration(200), duration(5400), duration(80_000)
+        ('0.2 s', '80 s', '3.3 min', '90 min', '22.2 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.{1 if seconds < 600 else 0}f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def _amount(count: float) -> str:
     """Bytes for people."""
     if count >= 0.1 * GIB:
-        return f"{count / GIB:.{1 if count >= GIB else 2}f} GiB"
+        return f"{count / GIB:.{1 if count >= 10 * GIB else 2}f} GiB"
     return f"{count / 2**20:.1f} MiB"

@@ -55,11 +55,13 @@ class Program:
 
     Attributes:
         size: of the process with all that it needs, before its first tile, bytes.
-        factor: memory of a tile over the formula; 0 where it was not measured, since any tile fits.
+        factor: memory of a tile over the formula, at most; 0 where it was not measured, since any tile fits.
+        tiles: what was measured: bytes by the formula, and those that were taken.
     """
 
     size: float
     factor: float = 0.0
+    tiles: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,9 @@ def measure(
         about: whatever else the figures depend on; plain data.
     """
     place = _place([plain(document), list(wanted), str(dtype), *about])
-    with suppress(OSError, ValueError, TypeError):
-        return Program(**json.loads(place.read_text(encoding="utf-8")))
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        known = json.loads(place.read_text(encoding="utf-8"))
+        return Program(known["size"], known["factor"], tuple((took, seen) for took, seen in known["tiles"]))
     predictor = engine()
 
     def run(tile: Size) -> None:
@@ -243,16 +246,17 @@ def _measured(
     room = free(before)
     if UNMEASURED * bytes_of(document, geometry, wanted) <= room:
         return Program(before)
-    factor = 0.0
+    factor, tiles = 0.0, list[tuple[float, float]]()
     for part in SHARES:
         if room / part / max(UNMEASURED, factor) < bytes_of(document, geometry, Size(1, 1, 1)):
             continue
         tile = choose_tile(document, geometry, wanted, room / part)
         for _ in range(3):  # what is freed is kept in pieces, and it takes some tiles until enough pieces are there
             run(tile)
-        factor = max(factor, (resident() - before) / bytes_of(document, geometry, tile))
+        tiles.append((bytes_of(document, geometry, tile), resident() - before))
+        factor = max(factor, tiles[-1][1] / tiles[-1][0])
     give_back()
-    return Program(before, factor or UNMEASURED / MARGIN)
+    return Program(before, factor or UNMEASURED / MARGIN, tuple(tiles))
 
 
 def _place(facts: list[object]) -> Path:

@@ -17,11 +17,11 @@ from elektronn.prediction.blocks import Blocks, Progress
 from elektronn.prediction.certificate import Certificate
 from elektronn.prediction.claims import Claims, wait_a_little
 from elektronn.prediction.finish import finish
-from elektronn.prediction.forecast import Forecast
 from elektronn.prediction.gaps import gaps
 from elektronn.prediction.images import open_image
 from elektronn.prediction.job import Job
 from elektronn.prediction.memory import allowance_for
+from elektronn.prediction.outlook import Outlook
 from elektronn.prediction.pipeline import Waits
 from elektronn.prediction.plan import Plan, stamp
 from elektronn.prediction.pyramid import levels_for
@@ -157,13 +157,9 @@ def _run(job: Job, progress: Progress, say: Say) -> Certificate:
 
 
 def _share(job: Job, claims: Claims, progress: Progress, say: Say) -> Certificate:
-    forecast = Forecast.of(job, len(claims.done() & set(job.plan.names)))
-    forecast.check(job)
-
-    def paced(minutes: float, share: float) -> None:
-        say(f"{job.work.out}: {forecast.seen(job, share).line(minutes)}")
-
-    blocks = Blocks(job, claims, progress, paced)
+    outlook = Outlook(job, claims.done(), say)
+    outlook.forecast.check(job)
+    blocks = Blocks(job, claims, progress, outlook)
     waits = Waits()
     while job.work.blocks.exists():
         renew(job, claims, say)

@@ -79,9 +79,9 @@ def choose_tile(document: Document, geometry: Geometry, wanted: Size, memory: fl
     while bytes_of(document, geometry, tile) > memory:
         if tile.voxels == 1:
             raise GeometryError(f"predict.memory_gb: one voxel needs {bytes_of(document, geometry, tile) / 1e9:.3f} GB")
-        before, smaller = _work(document, geometry, tile), [_cut(tile, wanted, axis) for axis in range(3)]
+        before, smaller = work_of(document, geometry, tile), [_cut(tile, wanted, axis) for axis in range(3)]
         prices = {
-            cut: math.log(_work(document, geometry, cut) / before) / math.log(tile.voxels / cut.voxels)
+            cut: math.log(work_of(document, geometry, cut) / before) / math.log(tile.voxels / cut.voxels)
             for cut in smaller
             if cut != tile
         }
@@ -97,7 +97,7 @@ def _cut(tile: Size, wanted: Size, axis: int) -> Size:
     return Size(*(-(-wanted[axis] // parts) if a == axis else n for a, n in enumerate(tile)))
 
 
-def _work(document: Document, geometry: Geometry, tile: Size) -> float:
+def work_of(document: Document, geometry: Geometry, tile: Size) -> float:
     """Multiply-adds per output voxel when the volume is cut into such tiles."""
     seen, total = reaches(document), 0
     for node, layer in zip(document.nodes[1:], layers(document)):

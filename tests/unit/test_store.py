@@ -402,14 +402,13 @@ def test_a_disk_that_is_clearly_too_small_is_refused_before_the_work(
 
 def test_the_forecast_names_needs_means_and_what_is_tight() -> None:
     gib = 2.0**30
-    said = Forecast(4 * gib, 300 * gib, 2 * gib, 100 * gib).line(90.4)
+    said = Forecast(4 * gib, 300 * gib, 2 * gib, 100 * gib).line(5424)
     assert said == (
-        "needs 4.0 GiB RAM, 300.0 GiB disk, about 90 min; you have 2.0 GiB RAM, 100.0 GiB disk: "
+        "needs 4.00 GiB RAM, 300.0 GiB disk, about 90 min; you have 2.00 GiB RAM, 100.0 GiB disk: "
         "memory and disk may not be enough"
     )
-    assert (
-        Forecast(gib, gib, 2 * gib, 2 * gib, 3 * gib).line(0.2).startswith("needs 1.0 GiB RAM and 3.0 GiB on the GPU")
-    )
+    said = Forecast(gib, gib, 2 * gib, 2 * gib, 3 * gib).line(12, is_rough=True)
+    assert said.startswith("needs 1.00 GiB RAM and 3.00 GiB on the GPU, 1.00 GiB disk, roughly 12 s; you have")
 
 
 def holed(folder: Path, kind: str) -> str:

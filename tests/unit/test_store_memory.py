@@ -13,7 +13,6 @@ from elektronn.errors import ConfigError
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.prediction import memory
-from elektronn.prediction.forecast import packed_share
 from elektronn.prediction.images import Image
 from elektronn.prediction.memory import MARGIN, UNMEASURED, Allowance, OnTheWay, Program, measure
 from elektronn.prediction.plan import Plan
@@ -148,10 +147,3 @@ def test_a_mapped_image_is_read_without_keeping_its_pages(tmp_path: Path) -> Non
         box = Box(Size(1, 0, 300), Size(16, 700, 900))
         np.testing.assert_array_equal(image.read(box)[0], values[box.slices])
         assert mapped() - before < 4e6 < values.nbytes
-
-
-def test_the_part_that_is_left_by_compression_is_that_of_chunks_of_one_class() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (40, 70, 70), np.uint8)
-    assert packed_share(noise) == pytest.approx(1, abs=0.01)
-    assert packed_share(np.stack([noise, 255 - noise])) == pytest.approx(1, abs=0.01)
-    assert packed_share(np.zeros_like(noise)) < 0.01
