@@ -83,7 +83,7 @@ LONG = [
             {"engine": "portable", "threads": "2", "pad_raw": "true"},
         ),
         (NARROW, (140, 500, 700), ".npy", ".h5", {"engine": "portable", "output": "float32", "classes": "all"}),
-        (DEEP, (24, 200, 260), ".zarr", ".zarr", {"engine": "lanes"}),
+        (DEEP, (40, 280, 280), ".zarr", ".zarr", {"engine": "lanes"}),
         (NARROW, (100, 900, 1100), ".zarr", ".zarr", {"engine": "portable", "memory_gb": "0.9"}),
     )
 ]
@@ -119,12 +119,14 @@ class Outcome:
         peak: memory.
         written: disk at most.
         end: time at which it ended.
+        others: what other processes had of one processor meanwhile.
         said: its forecasts.
     """
 
     peak: float
     written: float
     end: float
+    others: float
     said: tuple[Said, ...]
 
     def off(self, said: Said) -> tuple[float, float, float]:
@@ -176,6 +178,7 @@ def measured(case: Case, folder: Path) -> Outcome:
     done, most = threading.Event(), [0.0]
     watch = threading.Thread(target=watched, args=(folder, done, most))
     watch.start()
+    begin, before = time.perf_counter(), busy()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True)
     assert process.stdout
     for line in process.stdout:
@@ -184,6 +187,7 @@ def measured(case: Case, folder: Path) -> Outcome:
             said.append(Said.read(line, time.perf_counter()))
     _, status, used = os.wait4(process.pid, 0)
     end = time.perf_counter()
+    others = max(0.0, busy() - before - used.ru_utime - used.ru_stime) / (end - begin)
     done.set()
     watch.join()
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -192,7 +196,13 @@ def measured(case: Case, folder: Path) -> Outcome:
         return measured(case, folder)
     if process.returncode:
         raise SystemExit(f"{case}\n{''.join(lines)}")
-    return Outcome(1024 * used.ru_maxrss, most[0], end, tuple(said))
+    return Outcome(1024 * used.ru_maxrss, most[0], end, others, tuple(said))
+
+
+def busy() -> float:
+    """Seconds for which the processors of the machine have worked."""
+    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
 
 
 def watched(folder: Path, done: threading.Event, most: list[float]) -> None:
@@ -227,7 +237,7 @@ def compared(cases: Iterable[Case]) -> list[tuple[Case, Outcome]]:
             parts.append(f"{100 * memory:+.0f} % {100 * disk:+.0f} % {100 * seconds:+.0f} % of {took:.1f} s")
         print(
             f"{case.limit / 1e6:5.0f} {outcome.peak / 1e6:5.0f} ({100 * outcome.peak / case.limit:.0f} %) | {' / '.join(parts)} "
-            f"| {outcome.written / 1e6:.1f} MB {case.size} {case.source} → {case.out} k{case.network.kernels} "
+            f"| others {100 * outcome.others:.0f} % | {outcome.written / 1e6:.1f} MB {case.size} {case.source} → {case.out} k{case.network.kernels} "
             f"p{case.network.pools} f{case.network.features} {case.settings}",
             flush=True,
         )

@@ -71,7 +71,7 @@ class Forecast:
 
     def seen(self, job: Job) -> Forecast:
         """The forecast when some tiles are done."""
-        return replace(self, memory=self.memory if job.device.type == "cuda" else job.allowance.seen())
+        return replace(self, memory=self.memory if job.device.type == "cuda" else job.allowance.seen(self.memory))
 
     def line(self, seconds: float, *, is_rough: bool = False) -> str:
         """One line for people, with the time that is left; a rough one is of samples, not yet of tiles."""

@@ -37,6 +37,10 @@ UNMEASURED = 2.0
 """Memory of a tile over the formula that was never exceeded (benchmarks/memory.py): freed memory is kept in pieces."""
 USUAL = 1.0
 """What it mostly is."""
+AT_ONCE = 0.65
+"""Part of the blocks on their way that mostly exist at the same time (benchmarks/memory.py)."""
+LOOSE = 0.1
+"""Part of the memory of a tile that is free again while they do, and takes them in."""
 MARGIN = 1.2
 """For what later tiles may take beyond the measured ones."""
 SHARES = (10, 3)
@@ -62,6 +66,11 @@ class Program:
     size: float
     factor: float = 0.0
     tiles: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """Memory of the largest measured tile over the formula; smaller ones take more, for what they are. 0 for none."""
+        return self.tiles[-1][1] / self.tiles[-1][0] if self.tiles else 0.0
 
 
 @dataclass(frozen=True)
@@ -131,14 +140,16 @@ class Allowance:
         )
 
     def expected(self, tile: float) -> float:
-        """Memory of the process at its peak, with a tile of so many bytes by the formula."""
+        """Memory of the process at its peak, with a tile of so many bytes by the formula: mostly, not at most."""
         if self.program is None:
             return resident() + self.on_the_way.total + tile
-        return self.program.size + self.on_the_way.total + (self.program.factor or USUAL) * tile
+        taken = tile * (self.program.ratio or USUAL)
+        return max(self.program.size + taken, peak()) + max(0, AT_ONCE * self.on_the_way.total - LOOSE * taken)
 
-    def seen(self) -> float:
-        """The same once some tiles are done: what the process has, and what is still to come beside it."""
-        return max(peak(), resident() + self.on_the_way.outputs - self.on_the_way.one)
+    def seen(self, expected: float) -> float:
+        """The same once some tiles are done: what the process has, what is still to come beside it, and what was expected."""
+        found = max(peak(), resident() + AT_ONCE * self.on_the_way.outputs - self.on_the_way.one)
+        return max(found, (found + expected) / 2)
 
     def keep(self) -> None:
         """Keep to it: give unused memory back when little is left."""

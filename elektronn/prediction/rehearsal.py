@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -71,19 +72,19 @@ def fate_of(job: Job, witness: Witness, patch: NDArray[Any], values: NDArray[Any
     voxel_s = time.perf_counter() - begin
     z, y, x = (2 * n for n in CHUNKS)
     piece = np.ascontiguousarray(values[..., :z, :y, :x])
-    store, store_s = _stored(job.work.array(), piece)
+    store, store_s, read_s = _stored(job.work.array(), piece)
     below, coarse, coarse_s = piece, 0, 0.0
     for level in job.plan.levels:
         begin = time.perf_counter()
         below = means(below, level.factor)
         coarse, coarse_s = coarse + _stored(job.work.array(), below)[0], coarse_s + time.perf_counter() - begin
     file, file_s = _filed(job.work.out.format, piece)
-    size = piece.nbytes
+    file_s, size = file_s + read_s * (file > 0), piece.nbytes
     return Fate(store / size, coarse / size, file / size, store_s / size, coarse_s / size, file_s / size, voxel_s)
 
 
-def _stored(array: Any, values: NDArray[Any]) -> tuple[int, float]:
-    """Bytes of values packed as in an array of the store, and the seconds that took."""
+def _stored(array: Any, values: NDArray[Any]) -> tuple[int, float, float]:
+    """Bytes of values packed as in an array of the store, and the seconds of writing and of reading them."""
     import zarr
 
     held: dict[str, Any] = {}
@@ -98,15 +99,19 @@ def _stored(array: Any, values: NDArray[Any]) -> tuple[int, float]:
     )
     named = set(held)
     twin[...] = values
-    return sum(len(held[name]) for name in held.keys() - named), time.perf_counter() - begin
+    written = time.perf_counter()
+    twin[...]
+    return sum(len(held[name]) for name in held.keys() - named), written - begin, time.perf_counter() - written
 
 
 def _filed(form: str, values: NDArray[Any]) -> tuple[int, float]:
-    """Bytes of values in an output that is no store, and the seconds that packing them takes."""
+    """Bytes of values in an output that is no store, and the seconds that making them and their digest takes."""
     begin = time.perf_counter()
-    if form == "hdf5":
-        return len(zlib.compress(values.tobytes(), DEFLATE)), time.perf_counter() - begin
-    return values.nbytes if form == "npy" else 0, time.perf_counter() - begin
+    if form == "zarr":
+        return 0, 0.0
+    made = zlib.compress(values.tobytes(), DEFLATE) if form == "hdf5" else values.tobytes()
+    sha256(made)
+    return len(made), time.perf_counter() - begin
 
 
 @dataclass(frozen=True)

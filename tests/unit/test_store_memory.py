@@ -87,12 +87,25 @@ def test_the_room_leaves_a_margin_beside_program_and_blocks(network: Network, fa
     assert room * (MARGIN * factor or UNMEASURED) == pytest.approx(2e8)
     tile = choose_tile(network.document, network.geometry, WANTED, room)
     allowance.check(network.document, network.geometry, tile)
-    assert allowance.expected(room) <= 6e8
     with pytest.raises(
         ConfigError,
         match=r"predict.memory_gb: 0.6 is too little: the program takes 0.30 GB, blocks on their way 0.10 GB, .* at least",
     ):
         allowance.check(network.document, network.geometry, WANTED)
+
+
+def test_what_is_expected_is_what_is_likely_and_what_was_seen_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    has = [3e8, 4e8]
+    monkeypatch.setattr(memory, "resident", lambda: has[0])
+    monkeypatch.setattr(memory, "peak", lambda: has[1])
+    way, tiles = OnTheWay(4e7, 6e7, 2e7), ((1e7, 3e7), (5e7, 6e7))
+    allowance = Allowance(1e9, way, Program(3e8, 3.0, tiles))
+    likely = memory.AT_ONCE * 1e8 - memory.LOOSE * 1.2e8
+    assert allowance.expected(1e8) == pytest.approx(3e8 + 1.2e8 + likely), "as the larger of the measured tiles"
+    assert allowance.expected(2e7) == pytest.approx(4e8 + memory.AT_ONCE * 1e8 - memory.LOOSE * 2.4e7)
+    assert allowance.seen(4.4e8) == pytest.approx(4.2e8), "half way to what was expected"
+    has[:] = 5e8, 5e8
+    assert allowance.seen(4.4e8) == pytest.approx(5e8 + memory.AT_ONCE * 6e7 - 2e7)
 
 
 def test_the_least_that_is_named_is_enough(network: Network) -> None:
