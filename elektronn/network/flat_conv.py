@@ -17,7 +17,16 @@ from torch import Tensor
 
 from elektronn.axes import Size
 from elektronn.network.flat_code import COLUMNS, LANES, ROWS
-from elektronn.network.flat_kernels import Integers, back_to_input, back_to_weights, forward, spread
+from elektronn.network.flat_kernels import (
+    Factors,
+    Integers,
+    Stored,
+    back_to_input,
+    back_to_weights,
+    forward,
+    interleave,
+    spread,
+)
 
 WINDOW = 64
 """Largest pooling window, voxels: places in it are kept in one byte each."""
@@ -29,14 +38,27 @@ def has_vectors() -> bool:
     return bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 
 
+@cache
+def has_pairs() -> bool:
+    """Whether it multiplies pairs of bfloat16 in them."""
+    return has_vectors() and bool(llvmlite.binding.get_host_cpu_features().get("avx512bf16"))
+
+
 def is_flat(x: Tensor, weight: Tensor, pool: Size) -> bool:
-    """Whether :func:`convolve_flat` takes a convolution and pays: float32 on the CPU, pooling within planes."""
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    """Whether :func:`convolve_flat` takes a convolution and pays: on the CPU, pooling within planes.
+
+    In float32, and where torch casts to bfloat16 by itself in that, if the CPU has it.
+    """
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or weight.dtype != torch.float32:
         return False
-    if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or not has_vectors():
-        return False
+    if torch.is_autocast_enabled("cpu"):
+        is_known = torch.get_autocast_dtype("cpu") == torch.bfloat16 and has_pairs()
+        is_known &= x.dtype in (torch.float32, torch.bfloat16)
+    else:
+        is_known = x.dtype == torch.float32 and has_vectors()
     depth, height, width = (n - k + 1 for n, k in zip(x.shape[2:], weight.shape[2:]))
-    fits = depth > 0 and height >= pool.y and width >= pool.x and (height - 1) * x.shape[4] + width >= LANES
+    fits = is_known and depth > 0 and height >= pool.y and width >= pool.x
+    fits = fits and (height - 1) * x.shape[4] + width >= 2 * LANES
     return fits and pool.z == 1 and pool.voxels <= WINDOW and x.numel() > 0
 
 
@@ -66,15 +88,18 @@ def convolve_flat(x: Tensor, weight: Tensor, bias: Tensor, pool: Size, relu: boo
     The same numbers for any number of threads: each sum is taken by one thread in one order.
 
     Args:
-        x: ``(b, ci, z, y, x)`` float32, best stored as it is indexed.
+        x: ``(b, ci, z, y, x)``, best stored as it is indexed; float32, or in a block of autocast also bfloat16.
         weight: ``(co, ci, kz, ky, kx)``.
         bias: ``(co,)``.
         pool: window and stride, zyx, ``pool.z = 1``; a remainder at the end is cut off.
         relu: whether values below zero become zero.
 
     Returns:
-        ``(b, co, z − kz + 1, (y − ky + 1) // py, (x − kx + 1) // px)``, contiguous.
+        ``(b, co, z − kz + 1, (y − ky + 1) // py, (x − kx + 1) // px)``, contiguous; float32, or bfloat16 in a
+        block of autocast, where products are of bfloat16 and sums in float32.
     """
+    if torch.is_autocast_enabled("cpu"):
+        x = x.bfloat16()
     found: Tensor = _Flat.apply(x, weight, bias, pool, relu)  # type: ignore[no-untyped-call]
     return found
 
@@ -86,11 +111,11 @@ class _Flat(torch.autograd.Function):
         shape = Shape(x.shape[2], x.shape[3], x.shape[4], kernel)
         height, width = shape.reach
         size = (len(x), len(weight), shape.depth - kernel.z + 1, height // pool.y, width // pool.x)
-        out, places = torch.empty(size), torch.empty(size, dtype=torch.uint8)
-        packed = _in_rows(weight.permute(0, 2, 1, 3, 4)).numpy()
+        out, places = torch.empty(size, dtype=x.dtype), torch.empty(size, dtype=torch.uint8)
+        factors, packed = _factors(x, x.shape[1]), _in_rows(weight.permute(0, 2, 1, 3, 4), x.dtype)
         start = F.pad(bias, (0, -len(bias) % ROWS)).detach().numpy()
-        offsets = _offsets(x.shape[1], shape, "zc")
-        given = (x.detach().numpy(), packed, start, offsets, out.numpy(), places.numpy(), shape.reach, relu)
+        offsets = _offsets(factors.shape[1], shape, "zc", 4)
+        given = (factors, packed, start, offsets, _array(out), places.numpy(), shape.reach, relu)
         _share(forward(pool.y, pool.x), given, len(x) * size[2])
         context.save_for_backward(x, weight, places)
         context.pool = pool
@@ -103,46 +128,68 @@ class _Flat(torch.autograd.Function):
         shape = Shape(x.shape[2], x.shape[3], x.shape[4], Size(*weight.shape[2:]))
         depth, maps = places.shape[2], len(weight) + -len(weight) % ROWS
         lead = shape.lead if context.needs_input_grad[0] else 0
-        wide = torch.empty(len(x), maps, depth, lead + shape.height * shape.width)
+        wide = torch.empty(len(x), maps, depth, lead + shape.height * shape.width, dtype=x.dtype)
         sums = np.zeros((len(x), maps, depth))
-        given = (upstream.contiguous().numpy(), places.numpy(), lead, shape.width, wide.numpy(), sums)
+        given = (_array(upstream.contiguous()), places.numpy(), lead, shape.width, _array(wide), sums)
         _share(spread(context.pool.y, context.pool.x), given, len(x) * maps)
-        back = _input_gradient(wide, weight, shape) if lead or context.needs_input_grad[0] else None
+        back = _input_gradient(wide, weight, shape) if context.needs_input_grad[0] else None
         bias = torch.from_numpy(sums.sum((0, 2))[: len(weight)]).float()
         return back, _weight_gradient(wide, lead, x, weight, shape), bias, None, None
 
 
+def _array(stored: Tensor) -> Stored:
+    """The same memory for a kernel."""
+    return (stored.view(torch.int16) if stored.dtype == torch.bfloat16 else stored).detach().numpy()
+
+
+def _factors(x: Tensor, features: int) -> Factors:
+    """``(b, c, …)`` as kernels multiply it: itself, or pairs of its first features."""
+    stored = _array(x)
+    if x.dtype == torch.float32:
+        return stored
+    pairs = np.empty((stored.shape[0], (features + 1) // 2, *stored.shape[2:]), np.int32)
+    _share(interleave, (stored, pairs), pairs.shape[0] * pairs.shape[1])
+    return pairs
+
+
 def _input_gradient(wide: Tensor, weight: Tensor, shape: Shape) -> Tensor:
     features = weight.shape[1]
-    found = torch.empty(len(wide), features + -features % ROWS, *shape[:3])
-    offsets = _offsets_back(len(weight), wide.shape[2], shape)
-    packed = _in_rows(weight.permute(1, 2, 0, 3, 4)).numpy()
-    taps = (shape.kernel.z, offsets.size // shape.kernel.z)
-    _share(back_to_input(), (wide.numpy(), packed, offsets, taps, found.numpy()), len(wide) * shape.depth)
+    found = torch.empty(len(wide), features + -features % ROWS, *shape[:3], dtype=wide.dtype)
+    factors, packed = _factors(wide, len(weight)), _in_rows(weight.permute(1, 2, 0, 3, 4), wide.dtype)
+    taps = packed.shape[1] // shape.kernel.z
+    offsets = _offsets_back(packed.shape[1] // shape.kernel.voxels, wide.shape[2], shape)
+    given = (factors, packed, offsets, (shape.kernel.z, taps), _array(found))
+    _share(back_to_input(), given, len(wide) * shape.depth)
     return found[:, :features]
 
 
 def _weight_gradient(wide: Tensor, lead: int, x: Tensor, weight: Tensor, shape: Shape) -> Tensor:
-    taps, offsets = weight[0].numel(), _offsets(weight.shape[1], shape, "cz")
+    taps, offsets = weight[0].numel(), _offsets(weight.shape[1], shape, "cz", x.itemsize)
     blocks, groups = wide.shape[1] // ROWS, len(offsets) // COLUMNS
     found = torch.empty(blocks, groups, ROWS * COLUMNS)
-    _share(back_to_weights(), (wide.numpy(), lead, x.numpy(), offsets, found.numpy()), blocks)
+    _share(back_to_weights(), (_array(wide), lead, _array(x), offsets, found.numpy()), blocks)
     rows = found.view(blocks, groups, ROWS, COLUMNS).transpose(1, 2).reshape(blocks * ROWS, -1)
     return rows[: len(weight), :taps].reshape(weight.shape)
 
 
-def _in_rows(weight: Tensor) -> Tensor:
-    """``(features, …)`` → ``(tiles, taps, ROWS)``, zeros for features that are missing in the last."""
-    flat = F.pad(weight.detach().flatten(1), (0, 0, 0, -len(weight) % ROWS))
-    return flat.view(-1, ROWS, flat.shape[1]).transpose(1, 2).contiguous()
+def _in_rows(weight: Tensor, dtype: torch.dtype) -> Factors:
+    """``(features, kz, c, ky, kx)`` → ``(tiles, taps, ROWS)``, zeros for features that are missing; for bfloat16 pairs of c."""
+    weight = weight.detach().to(dtype)
+    if dtype == torch.float32:
+        flat = F.pad(weight.flatten(1), (0, 0, 0, -len(weight) % ROWS))
+    else:
+        padded = F.pad(weight, (0, 0, 0, 0, 0, weight.shape[2] % 2, 0, 0, 0, -len(weight) % ROWS))
+        pairs = padded.unflatten(2, (-1, 2)).movedim(3, -1).contiguous()
+        flat = pairs.flatten().view(torch.int32).view(len(pairs), -1)
+    return flat.view(-1, ROWS, flat.shape[1]).transpose(1, 2).contiguous().numpy()
 
 
 @cache
-def _offsets(features: int, shape: Shape, order: str) -> Integers:
+def _offsets(features: int, shape: Shape, order: str, item: int) -> Integers:
     """Bytes from the place of an output to the input of each tap: plane by plane, or feature by feature and padded."""
     kernel, plane = shape.kernel, shape.height * shape.width
     c, z, y, x = np.ix_(*map(np.arange, (features, *kernel)))
-    table = 4 * ((c * shape.depth + z) * plane + y * shape.width + x)
+    table = item * ((c * shape.depth + z) * plane + y * shape.width + x)
     if order == "zc":
         return np.ascontiguousarray(table.swapaxes(0, 1)).ravel()
     flat = table.ravel()

@@ -2,6 +2,9 @@
 
 Planes are taken as they lie, row behind row: a tap of a kernel is then one offset, whatever the place. Results keep the
 rows of the input, so behind each row stand ``kx − 1`` numbers that mean nothing ("the gap").
+
+Numbers are float32, or bfloat16 kept as int16; what a convolution multiplies is float32, or pairs of bfloat16 as int32. Each
+function is compiled for the kind that it is given.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.network import flat_code
-from elektronn.network.flat_code import COLUMNS, LANES, ROWS, convolve, correlate
+from elektronn.network.flat_code import COLUMNS, LANES, ROWS, convolve, correlate, number, pair
 
 Floats = NDArray[np.float32]
+Stored = NDArray[np.float32] | NDArray[np.int16]
+Factors = NDArray[np.float32] | NDArray[np.int32]
 Integers = NDArray[np.int64]
 Kernel = Callable[..., None]
 
@@ -32,9 +37,13 @@ NONE = 255
 
 @numba.njit(nogil=True)
 def _plane(
-    source: int, target: int, pitch: int, weights: Floats, bias: Floats, offsets: Integers, taps: Any, size: int
+    source: int, target: Any, weights: Factors, bias: Floats, offsets: Integers, taps: Any, size: int
 ) -> None:
-    """``size`` ≥ 16 floats of all features, with the taps ``taps[0] ≤ k < taps[1]``. The last vectors reach back."""
+    """``size`` ≥ 16 sums of all features, with the taps ``taps[0] ≤ k < taps[1]``. The last vectors reach back.
+
+    ``target``: where the first goes, bytes between features, bytes of one.
+    """
+    start, pitch, item = target
     place = 0
     while place < size:
         columns = min(COLUMNS, (size - place + LANES - 1) // LANES)
@@ -46,13 +55,14 @@ def _plane(
                 place = min(place, size - LANES * columns)
         for block in range(weights.shape[0]):
             convolve(
+                weights.dtype,
                 columns,
                 source + 4 * place,
                 offsets.ctypes.data + 8 * taps[0],
                 taps[1] - taps[0],
                 weights.ctypes.data + 4 * ROWS * (block * weights.shape[1] + taps[0]),
                 bias.ctypes.data + 4 * ROWS * block,
-                target + block * ROWS * pitch + 4 * place,
+                start + block * ROWS * pitch + item * place,
                 pitch,
             )
         place += LANES * columns
@@ -65,11 +75,11 @@ def forward(window_y: int, window_x: int) -> Kernel:
 
     @numba.njit(cache=True, nogil=True)
     def planes(
-        x: Floats,
-        weights: Floats,
+        x: Factors,
+        weights: Factors,
         bias: Floats,
         offsets: Integers,
-        out: Floats,
+        out: Stored,
         places: NDArray[np.uint8],
         reach: tuple[int, int],
         relu: bool,
@@ -82,11 +92,12 @@ def forward(window_y: int, window_x: int) -> Kernel:
         assert stamp >= 0  # part of the key of the cache
         width, depth = x.shape[4], out.shape[2]
         size = (reach[0] - 1) * width + reach[1]
-        maps = np.empty((weights.shape[0] * ROWS, reach[0], width), np.float32)
+        maps = np.empty((weights.shape[0] * ROWS, reach[0], width), out.dtype)
+        target = (maps.ctypes.data, maps.strides[0], maps.itemsize)
         for task in range(part[0], part[1]):
             b, z = task // depth, task % depth
             here = x.ctypes.data + b * x.strides[0] + z * x.strides[2]
-            _plane(here, maps.ctypes.data, maps.strides[0], weights, bias, offsets, (0, offsets.size), size)
+            _plane(here, target, weights, bias, offsets, (0, offsets.size), size)
             for c in range(out.shape[1]):
                 for row in range(out.shape[3]):
                     for column in range(out.shape[4]):
@@ -94,11 +105,12 @@ def forward(window_y: int, window_x: int) -> Kernel:
                         for i in range(window_y):
                             for j in range(window_x):
                                 value = maps[c, row * window_y + i, column * window_x + j]
-                                is_more = value > best or value != value  # what is no number stays visible
+                                # what is no number stays visible
+                                is_more = number(value) > number(best) or number(value) != number(value)
                                 best = value if is_more else best
                                 place = i * window_x + j if is_more else place
-                        stops = relu and best <= 0
-                        out[b, c, z, row, column] = np.float32(0) if stops else best
+                        stops = relu and number(best) <= 0
+                        out[b, c, z, row, column] = out.dtype.type(0) if stops else best
                         places[b, c, z, row, column] = NONE if stops else place
 
     made: Kernel = planes
@@ -112,11 +124,11 @@ def spread(window_y: int, window_x: int) -> Kernel:
     # sums of a row lane by lane, always in one order
     @numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
     def features(
-        upstream: Floats,
+        upstream: Stored,
         places: NDArray[np.uint8],
         lead: int,
         width: int,
-        wide: Floats,
+        wide: Stored,
         sums: NDArray[np.float64],
         part: tuple[int, int],
     ) -> None:
@@ -138,7 +150,7 @@ def spread(window_y: int, window_x: int) -> Kernel:
                     line: Any = np.float32(0)
                     for column in range(upstream.shape[4]):
                         passed = places[b, c, z, row, column] != NONE
-                        line += upstream[b, c, z, row, column] if passed else np.float32(0)
+                        line += number(upstream[b, c, z, row, column]) if passed else np.float32(0)
                     total += line
                     for i in range(window_y):
                         start = lead + (row * window_y + i) * width
@@ -146,7 +158,7 @@ def spread(window_y: int, window_x: int) -> Kernel:
                         for column in range(upstream.shape[4]):
                             value, place = upstream[b, c, z, row, column], places[b, c, z, row, column]
                             for j in range(window_x):
-                                there = value if place == i * window_x + j else np.float32(0)
+                                there = value if place == i * window_x + j else wide.dtype.type(0)
                                 wide[b, c, z, start + column * window_x + j] = there
                 sums[b, c, z] = total
 
@@ -161,11 +173,11 @@ def back_to_input() -> Kernel:
 
     @numba.njit(cache=True, nogil=True)
     def planes(
-        wide: Floats,
-        weights: Floats,
+        wide: Factors,
+        weights: Factors,
         offsets: Integers,
         taps: tuple[int, int],
-        found: Floats,
+        found: Stored,
         part: tuple[int, int],
     ) -> None:
         """Gradient of the input, ``found (b, ci', z, y, x)``, from gradients with borders of zeros.
@@ -180,7 +192,7 @@ def back_to_input() -> Kernel:
             here = wide.ctypes.data + b * wide.strides[0] + z * wide.strides[2]
             there = found.ctypes.data + b * found.strides[0] + z * found.strides[2]
             known = (taps[1] * max(0, z - after + 1), taps[1] * (min(taps[0] - 1, z) + 1))
-            _plane(here, there, found.strides[1], weights, none, offsets, known, size)
+            _plane(here, (there, found.strides[1], found.itemsize), weights, none, offsets, known, size)
 
     made: Kernel = planes
     return made
@@ -192,18 +204,19 @@ def back_to_weights() -> Kernel:
     stamp = STAMP
 
     @numba.njit(cache=True, nogil=True)
-    def blocks(wide: Floats, lead: int, x: Floats, offsets: Integers, found: Floats, part: tuple[int, int]) -> None:
+    def blocks(wide: Stored, lead: int, x: Stored, offsets: Integers, found: Floats, part: tuple[int, int]) -> None:
         """Gradient of the weights, ``found (co' / ROWS, taps / COLUMNS, ROWS · COLUMNS)``; ``part``: of its first axis."""
         assert stamp >= 0  # part of the key of the cache
         steps, some = np.array([wide.strides[2], x.strides[2]]), np.empty(ROWS * COLUMNS, np.float32)
         # behind the last row of outputs stands nothing but zeros
         rows = x.shape[3] * x.shape[4]
-        size = min(wide.shape[3] - lead, rows - (np.max(offsets) // 4) % rows)
+        size = min(wide.shape[3] - lead, rows - (np.max(offsets) // x.itemsize) % rows)
         for block in range(part[0], part[1]):
             for group in range(found.shape[1]):
                 for b in range(x.shape[0]):
                     correlate(
-                        wide.ctypes.data + b * wide.strides[0] + block * ROWS * wide.strides[1] + 4 * lead,
+                        x.dtype,
+                        wide.ctypes.data + b * wide.strides[0] + block * ROWS * wide.strides[1] + wide.itemsize * lead,
                         wide.strides[1],
                         x.ctypes.data + b * x.strides[0],
                         offsets.ctypes.data + 8 * COLUMNS * group,
@@ -217,3 +230,19 @@ def back_to_weights() -> Kernel:
 
     made: Kernel = blocks
     return made
+
+
+@numba.njit(cache=True, nogil=True)
+def interleave(planar: NDArray[np.int16], pairs: NDArray[np.int32], part: tuple[int, int]) -> None:
+    """``planar (b, c, …)`` → ``pairs (b, (c + 1) // 2, …)`` of neighbouring features; ``part``: of those of the batch."""
+    planar, size = planar.reshape(planar.shape[0], planar.shape[1], -1), pairs[0, 0].size
+    for task in range(part[0], part[1]):
+        b, c = task // pairs.shape[1], 2 * (task % pairs.shape[1])
+        first, into = planar[b, c], pairs[b, c // 2].reshape(size)
+        if c + 1 < planar.shape[1]:
+            second = planar[b, c + 1]
+            for p in range(size):
+                into[p] = pair(first[p], second[p])
+        else:
+            for p in range(size):
+                into[p] = pair(first[p], np.int16(0))
