@@ -126,7 +126,16 @@ def _add_products(b: Any, by: _Arithmetic, tile: Tile, left: list[Any], right: l
 
 @intrinsic  # type: ignore[untyped-decorator]
 def convolve(
-    _: Any, kind: Any, columns: Any, source: Any, offsets: Any, count: Any, weights: Any, bias: Any, target: Any, pitch: Any
+    _: Any,
+    kind: Any,
+    columns: Any,
+    source: Any,
+    offsets: Any,
+    count: Any,
+    weights: Any,
+    bias: Any,
+    target: Any,
+    pitch: Any,
 ) -> Any:
     """Neighbouring outputs of :data:`ROWS` features, 1 to :data:`COLUMNS` vectors of them.
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import llvmlite.binding  # type: ignore[import-untyped]
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from elektronn.axes import Size
@@ -24,6 +23,7 @@ from elektronn.network.flat_kernels import (
     back_to_input,
     back_to_weights,
     forward,
+    in_rows,
     interleave,
     spread,
 )
@@ -113,7 +113,8 @@ class _Flat(torch.autograd.Function):
         size = (len(x), len(weight), shape.depth - kernel.z + 1, height // pool.y, width // pool.x)
         out, places = torch.empty(size, dtype=x.dtype), torch.empty(size, dtype=torch.uint8)
         factors, packed = _factors(x, x.shape[1]), _in_rows(weight.permute(0, 2, 1, 3, 4), x.dtype)
-        start = F.pad(bias, (0, -len(bias) % ROWS)).detach().numpy()
+        start = np.zeros(len(packed) * ROWS, np.float32)
+        start[: len(bias)] = bias.detach().numpy()
         offsets = _offsets(factors.shape[1], shape, "zc", 4)
         given = (factors, packed, start, offsets, _array(out), places.numpy(), shape.reach, relu)
         _share(forward(pool.y, pool.x), given, len(x) * size[2])
@@ -144,11 +145,11 @@ def _array(stored: Tensor) -> Stored:
 
 def _factors(x: Tensor, features: int) -> Factors:
     """``(b, c, …)`` as kernels multiply it: itself, or pairs of its first features."""
-    stored = _array(x)
     if x.dtype == torch.float32:
-        return stored
+        return x.detach().numpy()
+    stored = _array(x)
     pairs = np.empty((stored.shape[0], (features + 1) // 2, *stored.shape[2:]), np.int32)
-    _share(interleave, (stored, pairs), pairs.shape[0] * pairs.shape[1])
+    _share(interleave(), (stored, pairs), pairs.shape[0] * pairs.shape[1])
     return pairs
 
 
@@ -164,24 +165,24 @@ def _input_gradient(wide: Tensor, weight: Tensor, shape: Shape) -> Tensor:
 
 
 def _weight_gradient(wide: Tensor, lead: int, x: Tensor, weight: Tensor, shape: Shape) -> Tensor:
-    taps, offsets = weight[0].numel(), _offsets(weight.shape[1], shape, "cz", x.itemsize)
-    blocks, groups = wide.shape[1] // ROWS, len(offsets) // COLUMNS
-    found = torch.empty(blocks, groups, ROWS * COLUMNS)
-    _share(back_to_weights(), (_array(wide), lead, _array(x), offsets, found.numpy()), blocks)
-    rows = found.view(blocks, groups, ROWS, COLUMNS).transpose(1, 2).reshape(blocks * ROWS, -1)
-    return rows[: len(weight), :taps].reshape(weight.shape)
+    found = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    offsets = _offsets(weight.shape[1], shape, "cz", x.itemsize)
+    given = (_array(wide), lead, _array(x), offsets, found.view(len(found), -1).numpy())
+    _share(back_to_weights(), given, wide.shape[1] // ROWS)
+    return found
 
 
 def _in_rows(weight: Tensor, dtype: torch.dtype) -> Factors:
     """``(features, kz, c, ky, kx)`` → ``(tiles, taps, ROWS)``, zeros for features that are missing; for bfloat16 pairs of c."""
-    weight = weight.detach().to(dtype)
-    if dtype == torch.float32:
-        flat = F.pad(weight.flatten(1), (0, 0, 0, -len(weight) % ROWS))
-    else:
-        padded = F.pad(weight, (0, 0, 0, 0, 0, weight.shape[2] % 2, 0, 0, 0, -len(weight) % ROWS))
-        pairs = padded.unflatten(2, (-1, 2)).movedim(3, -1).contiguous()
-        flat = pairs.flatten().view(torch.int32).view(len(pairs), -1)
-    return flat.view(-1, ROWS, flat.shape[1]).transpose(1, 2).contiguous().numpy()
+    kind: Any = np.float32 if dtype == torch.float32 else np.int32
+    together = kind().itemsize // dtype.itemsize
+    features, planes, channels, height, width = weight.shape
+    size = (-(-features // ROWS), planes * -(-channels // together) * height * width, ROWS, 1)
+    stored = _array(weight.detach().to(dtype))
+    packed = np.zeros(size, kind)
+    in_rows()(stored, packed.view(stored.dtype))
+    found: Factors = packed[..., 0]
+    return found
 
 
 @cache

@@ -36,9 +36,7 @@ NONE = 255
 
 
 @numba.njit(nogil=True)
-def _plane(
-    source: int, target: Any, weights: Factors, bias: Floats, offsets: Integers, taps: Any, size: int
-) -> None:
+def _plane(source: int, target: Any, weights: Factors, bias: Floats, offsets: Integers, taps: Any, size: int) -> None:
     """``size`` ≥ 16 sums of all features, with the taps ``taps[0] ≤ k < taps[1]``. The last vectors reach back.
 
     ``target``: where the first goes, bytes between features, bytes of one.
@@ -100,18 +98,19 @@ def forward(window_y: int, window_x: int) -> Kernel:
             _plane(here, target, weights, bias, offsets, (0, offsets.size), size)
             for c in range(out.shape[1]):
                 for row in range(out.shape[3]):
-                    for column in range(out.shape[4]):
-                        best, place = maps[c, row * window_y, column * window_x], 0
+                    lines, kept, where = maps[c, row * window_y :], out[b, c, z, row], places[b, c, z, row]
+                    for column in range(kept.size):
+                        best, place = lines[0, column * window_x], np.uint8(0)
                         for i in range(window_y):
                             for j in range(window_x):
-                                value = maps[c, row * window_y + i, column * window_x + j]
+                                value = lines[i, column * window_x + j]
                                 # what is no number stays visible
                                 is_more = number(value) > number(best) or number(value) != number(value)
                                 best = value if is_more else best
-                                place = i * window_x + j if is_more else place
+                                place = np.uint8(i * window_x + j) if is_more else place
                         stops = relu and number(best) <= 0
-                        out[b, c, z, row, column] = out.dtype.type(0) if stops else best
-                        places[b, c, z, row, column] = NONE if stops else place
+                        kept[column] = out.dtype.type(0) if stops else best
+                        where[column] = np.uint8(NONE) if stops else place
 
     made: Kernel = planes
     return made
@@ -120,6 +119,7 @@ def forward(window_y: int, window_x: int) -> Kernel:
 @cache
 def spread(window_y: int, window_x: int) -> Kernel:
     """The way back through windows: gradients of maxima to where those stood, zeros between and around."""
+    stamp = STAMP
 
     # sums of a row lane by lane, always in one order
     @numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
@@ -136,6 +136,7 @@ def spread(window_y: int, window_x: int) -> Kernel:
 
         ``part``: of all features of the batch, those included that only fill the last tile.
         """
+        assert stamp >= 0  # part of the key of the cache
         for task in range(part[0], part[1]):
             b, c = task // wide.shape[1], task % wide.shape[1]
             if c >= upstream.shape[1]:
@@ -147,19 +148,19 @@ def spread(window_y: int, window_x: int) -> Kernel:
                 wide[b, c, z, :lead] = 0
                 wide[b, c, z, lead + upstream.shape[3] * window_y * width :] = 0
                 for row in range(upstream.shape[3]):
+                    values, where = upstream[b, c, z, row], places[b, c, z, row]
                     line: Any = np.float32(0)
-                    for column in range(upstream.shape[4]):
-                        passed = places[b, c, z, row, column] != NONE
-                        line += number(upstream[b, c, z, row, column]) if passed else np.float32(0)
+                    for column in range(values.size):
+                        line += number(values[column]) if where[column] != np.uint8(NONE) else np.float32(0)
                     total += line
                     for i in range(window_y):
                         start = lead + (row * window_y + i) * width
                         wide[b, c, z, start + done : start + width] = 0
-                        for column in range(upstream.shape[4]):
-                            value, place = upstream[b, c, z, row, column], places[b, c, z, row, column]
+                        into = wide[b, c, z, start : start + done]
+                        for column in range(values.size):
                             for j in range(window_x):
-                                there = value if place == i * window_x + j else wide.dtype.type(0)
-                                wide[b, c, z, start + column * window_x + j] = there
+                                stood = where[column] == np.uint8(i * window_x + j)
+                                into[column * window_x + j] = values[column] if stood else wide.dtype.type(0)
                 sums[b, c, z] = total
 
     made: Kernel = features
@@ -205,14 +206,14 @@ def back_to_weights() -> Kernel:
 
     @numba.njit(cache=True, nogil=True)
     def blocks(wide: Stored, lead: int, x: Stored, offsets: Integers, found: Floats, part: tuple[int, int]) -> None:
-        """Gradient of the weights, ``found (co' / ROWS, taps / COLUMNS, ROWS · COLUMNS)``; ``part``: of its first axis."""
+        """Gradient of the weights, ``found (co, taps)``; ``part``: of the tiles of its features."""
         assert stamp >= 0  # part of the key of the cache
         steps, some = np.array([wide.strides[2], x.strides[2]]), np.empty(ROWS * COLUMNS, np.float32)
         # behind the last row of outputs stands nothing but zeros
         rows = x.shape[3] * x.shape[4]
         size = min(wide.shape[3] - lead, rows - (np.max(offsets) // x.itemsize) % rows)
         for block in range(part[0], part[1]):
-            for group in range(found.shape[1]):
+            for group in range(offsets.size // COLUMNS):
                 for b in range(x.shape[0]):
                     correlate(
                         x.dtype,
@@ -225,24 +226,61 @@ def back_to_weights() -> Kernel:
                         steps.ctypes.data,
                         some.ctypes.data,
                     )
-                    for k in range(ROWS * COLUMNS):
-                        found[block, group, k] = some[k] + (found[block, group, k] if b else np.float32(0))
+                    for i in range(block * ROWS, min((block + 1) * ROWS, found.shape[0])):
+                        for j in range(group * COLUMNS, min((group + 1) * COLUMNS, found.shape[1])):
+                            new = some[i % ROWS * COLUMNS + j % COLUMNS]
+                            found[i, j] = new + (found[i, j] if b else np.float32(0))
 
     made: Kernel = blocks
     return made
 
 
-@numba.njit(cache=True, nogil=True)
-def interleave(planar: NDArray[np.int16], pairs: NDArray[np.int32], part: tuple[int, int]) -> None:
-    """``planar (b, c, …)`` → ``pairs (b, (c + 1) // 2, …)`` of neighbouring features; ``part``: of those of the batch."""
-    planar, size = planar.reshape(planar.shape[0], planar.shape[1], -1), pairs[0, 0].size
-    for task in range(part[0], part[1]):
-        b, c = task // pairs.shape[1], 2 * (task % pairs.shape[1])
-        first, into = planar[b, c], pairs[b, c // 2].reshape(size)
-        if c + 1 < planar.shape[1]:
-            second = planar[b, c + 1]
-            for p in range(size):
-                into[p] = pair(first[p], second[p])
-        else:
-            for p in range(size):
-                into[p] = pair(first[p], np.int16(0))
+@cache
+def in_rows() -> Kernel:
+    """Weights in the order that tiles want them."""
+    stamp = STAMP
+
+    @numba.njit(cache=True, nogil=True)
+    def packing(weight: Stored, packed: Stored) -> None:
+        """``weight (features, kz, c, ky, kx)`` into zeros ``packed (tiles, taps, ROWS, n)``, n neighbouring c together."""
+        assert stamp >= 0  # part of the key of the cache
+        features, planes, channels, height, width = weight.shape
+        voxels, together = height * width, packed.shape[3]
+        groups = (channels + together - 1) // together
+        for i in range(features):
+            for z in range(planes):
+                for c in range(channels):
+                    first = (z * groups + c // together) * voxels
+                    into = packed[i // ROWS, first : first + voxels, i % ROWS, c % together]
+                    some = weight[i, z, c]
+                    for y in range(height):
+                        for x in range(width):
+                            into[y * width + x] = some[y, x]
+
+    made: Kernel = packing
+    return made
+
+
+@cache
+def interleave() -> Kernel:
+    """Neighbouring features side by side."""
+    stamp = STAMP
+
+    @numba.njit(cache=True, nogil=True)
+    def features(planar: NDArray[np.int16], pairs: NDArray[np.int32], part: tuple[int, int]) -> None:
+        """``planar (b, c, …)`` → ``pairs (b, (c + 1) // 2, …)`` of neighbouring features; ``part``: of those of the batch."""
+        assert stamp >= 0  # part of the key of the cache
+        planar, size = planar.reshape(planar.shape[0], planar.shape[1], -1), pairs[0, 0].size
+        for task in range(part[0], part[1]):
+            b, c = task // pairs.shape[1], 2 * (task % pairs.shape[1])
+            first, into = planar[b, c], pairs[b, c // 2].reshape(size)
+            if c + 1 < planar.shape[1]:
+                second = planar[b, c + 1]
+                for p in range(size):
+                    into[p] = pair(first[p], second[p])
+            else:
+                for p in range(size):
+                    into[p] = pair(first[p], np.int16(0))
+
+    made: Kernel = features
+    return made
