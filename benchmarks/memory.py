@@ -209,7 +209,7 @@ def watched(folder: Path, done: threading.Event, most: list[float]) -> None:
     """Watch the disk until all is done; what is only renamed in between counts once."""
     is_last = False
     while not is_last:
-        is_last = done.wait(0.05)
+        is_last = done.wait(0.02)
         files: dict[int, int] = {}
         for top, _, names in (step for start in folder.glob("[.o]*") for step in os.walk(start)):
             for name in names:

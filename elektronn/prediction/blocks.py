@@ -21,7 +21,7 @@ from elektronn.prediction.job import Job
 from elektronn.prediction.outlook import Outlook
 from elektronn.prediction.pipeline import Line, Waits
 from elektronn.prediction.pyramid import coarse
-from elektronn.prediction.rehearsal import fate_of
+from elektronn.prediction.rehearsal import Fate, fate_of
 from elektronn.prediction.sources import values_digest
 
 Progress = Callable[[int, int], None]
@@ -80,17 +80,23 @@ class Blocks:
     def _compute(self, block: Block) -> Block:
         values = np.empty(self.job.result.shape(block.box.size), self.job.result.dtype)
         self.outlook.begin(block.name, self.claims.done())
-        for tile in self.job.plan.tiles(block.box):
-            begin = time.perf_counter()
-            part = np.ascontiguousarray(block.values[(slice(None), *self.job.around(tile).slices)])
-            made = values[(..., *tile.slices)] = self.job.result.stored(self.engine.block(part))
+        tiles, begin = self.job.plan.tiles(block.box), time.perf_counter()
+        for tile, outputs in zip(tiles, self.engine.blocks(map(partial(self._part, block), tiles))):
+            made = values[(..., *tile.slices)] = self.job.result.stored(outputs)
             self.job.allowance.keep()
-            seconds = time.perf_counter() - begin
-            self.outlook.saw(tile.size, seconds, partial(fate_of, self.job, self.witness, part, made))
+            seconds, begin = time.perf_counter() - begin, time.perf_counter()
+            self.outlook.saw(tile.size, seconds, partial(self._fate, block, tile, made))
             self.tiles += 1
             self.progress(min(self.tiles, self.total), self.total)
         self._look(block, values)
         return Block(block.name, block.box, values, block.source)
+
+    def _part(self, block: Block, tile: Box) -> NDArray[Any]:
+        """What of the image a tile is made from."""
+        return np.ascontiguousarray(block.values[(slice(None), *self.job.around(tile).slices)])
+
+    def _fate(self, block: Block, tile: Box, made: NDArray[Any]) -> Fate:
+        return fate_of(self.job, self.witness, self._part(block, tile), made)
 
     def _look(self, block: Block, values: NDArray[Any]) -> None:
         """Compare voxels with brute force at once, so that a defect shows at the first block and not after days."""
@@ -143,7 +149,15 @@ def _agreed_engine(job: Job) -> Predictor:
     note = job.engine_note
     wanted: Any = note.read_text(encoding="utf-8") if note.is_file() else job.settings.engine
     network, threads = job.trained.network, job.settings.threads
-    engine = engine_for(network, wanted, job.plan.size, device=job.device, kind=job.result.kind, threads=threads)
+    engine = engine_for(
+        network,
+        wanted,
+        job.plan.size,
+        device=job.device,
+        kind=job.result.kind,
+        threads=threads,
+        precision=job.settings.precision,
+    )
     if not note.is_file():
         write_text(note, engine.name)
     return engine

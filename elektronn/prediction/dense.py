@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Literal, TypeVar
 
@@ -14,6 +15,8 @@ from elektronn.axes import Size
 from elektronn.geometry import Geometry
 from elektronn.network.build import Network
 from elektronn.network.document import layers
+from elektronn.prediction.precision import arithmetic
+from elektronn.prediction.settings import Precision
 
 Outputs = NDArray[np.float32]
 Kind = Literal["probabilities", "values"]
@@ -56,13 +59,20 @@ class Engine:
         network: trained.
         device: where to compute.
         kind: probabilities, or values as they are.
+        precision: of the convolutions.
     """
 
     name = "portable"
 
-    def __init__(self, network: Network, device: torch.device, kind: Kind = "probabilities") -> None:
+    def __init__(
+        self,
+        network: Network,
+        device: torch.device,
+        kind: Kind = "probabilities",
+        precision: Precision = "float32",
+    ) -> None:
         self.network = network.eval().to(device)
-        self.device, self.kind = device, kind
+        self.device, self.kind, self.precision = device, kind, precision
 
     def block(self, image: NDArray[np.generic]) -> Outputs:
         """Image block ``(c, z, y, x)`` → outputs ``(classes, z − field.z + 1, …)``, float32.
@@ -71,9 +81,14 @@ class Engine:
         """
         with torch.inference_mode():
             x = torch.from_numpy(as_input(image))[None].to(self.device)
-            p = outputs_of(self.network.dense(x), self.kind)[0]
-            result: Outputs = p.cpu().numpy()
+            with arithmetic(self.precision, self.device):
+                scores = self.network.dense(x)
+            result: Outputs = outputs_of(scores.float(), self.kind)[0].cpu().numpy()
             return result
+
+    def blocks(self, images: Iterable[NDArray[np.generic]]) -> Iterator[Outputs]:
+        """The same for several."""
+        return map(self.block, images)
 
 
 def by_shifting(network: Network, image: NDArray[np.generic], kind: Kind = "probabilities") -> Outputs:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir
@@ -25,7 +26,8 @@ from elektronn.network.document import Document, layers
 from elektronn.prediction.dense import Engine, Kind, Outputs
 from elektronn.prediction.fragments import FragmentsEngine, fits
 from elektronn.prediction.lanes import LanesEngine, why_not
-from elektronn.prediction.settings import EngineName
+from elektronn.prediction.precision import require_precision
+from elektronn.prediction.settings import EngineName, Precision
 from elektronn.settings import plain
 
 WORTH = 1e12
@@ -45,13 +47,24 @@ class Predictor(Protocol):
     def block(self, image: NDArray[np.generic]) -> Outputs:
         """Image block ``(c, z, y, x)`` → outputs ``(classes, z − field.z + 1, …)``, float32."""
 
+    def blocks(self, images: Iterable[NDArray[np.generic]]) -> Iterator[Outputs]:
+        """The same for several, in their order; images may be asked for before earlier outputs are there."""
+
 
 def engine_for(
-    network: Network, wanted: EngineName, size: Size, *, device: torch.device, kind: Kind, threads: int
+    network: Network,
+    wanted: EngineName,
+    size: Size,
+    *,
+    device: torch.device,
+    kind: Kind,
+    threads: int,
+    precision: Precision = "float32",
 ) -> Predictor:
     """The engine for a prediction; results of different engines differ by less than 1e-5.
 
-    ``auto`` is the portable engine on a GPU, for networks that do not fit into lanes, and for little work; else the
+    ``auto`` is the portable engine on a GPU, in less than float32, for networks that do not fit into lanes, and for little
+    work; else the
     faster of the two on one tile. The choice is remembered per machine and network in the user's cache folder
     (``XDG_CACHE_HOME/elektronn/engines``), so that the next prediction is made by the same engine.
 
@@ -62,13 +75,15 @@ def engine_for(
         device: where to compute.
         kind: probabilities, or values as they are.
         threads: of the arithmetic.
+        precision: of the arithmetic.
 
     Raises:
-        ConfigError: ``lanes`` on a GPU, on another CPU, or for a network that does not fit.
+        ConfigError: ``lanes`` on a GPU, on another CPU, or for a network that does not fit; a precision that is not there.
     """
+    require_precision(precision, wanted, device)
     on_gpu = device.type == "cuda" and fits(network.document)
-    portable: Predictor = FragmentsEngine(network, device, kind) if on_gpu else Engine(network, device, kind)
-    if wanted == "portable":
+    portable: Predictor = (FragmentsEngine if on_gpu else Engine)(network, device, kind, precision)
+    if wanted == "portable" or precision != "float32":
         return portable
     if wanted == "lanes":
         if device.type != "cpu":

@@ -6,6 +6,7 @@ instead, and every convolution is an ordinary one (Giusti et al. 2013, arXiv:130
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise, product
 
 import numpy as np
@@ -20,6 +21,9 @@ from elektronn.network.document import Document
 from elektronn.network.layers import Convolution
 from elektronn.network.nodes import ONE
 from elektronn.prediction.dense import Kind, Outputs, as_input, outputs_of
+from elektronn.prediction.precision import arithmetic
+from elektronn.prediction.settings import Precision
+from elektronn.prediction.transfers import overlapped
 
 
 def fits(document: Document) -> bool:
@@ -45,8 +49,8 @@ class FragmentsEngine:
         network: trained; see :func:`fits`.
         device: where to compute.
         kind: probabilities, or values as they are.
-        precision: ``torch.float16`` computes convolutions in half precision, on request only: probabilities are then off
-            by more than the 1e-5 of float32; the certificate of an output says by how much.
+        precision: of the convolutions; with less than float32 probabilities are off by more than its 1e-5, and the
+            certificate of an output says by how much.
     """
 
     name = "portable"
@@ -56,7 +60,7 @@ class FragmentsEngine:
         network: Network,
         device: torch.device,
         kind: Kind = "probabilities",
-        precision: torch.dtype = torch.float32,
+        precision: Precision = "float32",
     ) -> None:
         self.network = network.eval().to(device)
         self.device, self.kind, self.precision = device, kind, precision
@@ -64,18 +68,22 @@ class FragmentsEngine:
 
     def block(self, image: NDArray[np.generic]) -> Outputs:
         """Image block ``(c, z, y, x)`` → outputs ``(classes, z − field.z + 1, …)``, float32."""
-        with torch.inference_mode():
-            x = torch.from_numpy(as_input(image))[None]
-            found = self._replayed(x.pin_memory()) if self.device.type == "cuda" else self._outputs(x)
-            result: Outputs = found.cpu().numpy()
-            return result
+        return next(self.blocks([image]))
+
+    def blocks(self, images: Iterable[NDArray[np.generic]]) -> Iterator[Outputs]:
+        """The same for several; on a GPU the next is sent and the last one fetched while one is computed."""
+        compute = self._replayed if self.device.type == "cuda" else self._outputs
+        values = (torch.from_numpy(as_input(image))[None] for image in images)
+        for found in overlapped(torch.inference_mode()(compute), values, self.device):
+            result: Outputs = found.numpy()
+            yield result
 
     def _outputs(self, x: Tensor) -> Tensor:
         """Outputs of a block on the device; what its size lacks of whole fragments is added and cut off."""
         geometry = self.network.geometry
         wanted, stride = geometry.dense(x.shape[2:]), geometry.stride
         margins = [margin for n, s in reversed(list(zip(wanted, stride))) for margin in (0, -n % s)]
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+        with arithmetic(self.precision, self.device):
             parts, origins = self._fragments(F.pad(x, margins))
         found = outputs_of(parts.float(), self.kind)
         result = found.new_empty(found.shape[1], *(n + -n % s for n, s in zip(wanted, stride)))
@@ -103,12 +111,12 @@ class FragmentsEngine:
             self._graphs.clear()  # a recording keeps its memory, and blocks are of one size but for the last
             self._graphs[x.shape] = self._recorded(x)
         place, graph, found = self._graphs[x.shape]
-        place.copy_(x, non_blocking=True)
+        place.copy_(x)
         graph.replay()
-        return found
+        return found.clone()  # the next replay writes there again
 
     def _recorded(self, x: Tensor) -> tuple[Tensor, torch.cuda.CUDAGraph, Tensor]:
-        place, aside = x.to(self.device), torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        place, aside = x.clone(), torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(aside):  # libraries choose their kernels before the recording
             self._outputs(place)

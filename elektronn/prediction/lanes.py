@@ -9,7 +9,7 @@ Where there are more or fewer than 16 phases, slabs of the block fill the lanes;
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -78,6 +78,10 @@ class LanesEngine:
             scores = torch.from_numpy(self._scores(np.ascontiguousarray(x[0].numpy())))
             result: Outputs = outputs_of(scores[None], self.kind)[0].numpy()
             return result
+
+    def blocks(self, images: Iterable[NDArray[np.generic]]) -> Iterator[Outputs]:
+        """The same for several."""
+        return map(self.block, images)
 
     def _scores(self, x: Floats) -> Floats:
         wanted = self.geometry.dense(x.shape[1:])

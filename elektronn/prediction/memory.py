@@ -69,8 +69,11 @@ class Program:
 
     @property
     def ratio(self) -> float:
-        """Memory of the largest measured tile over the formula; smaller ones take more, for what they are. 0 for none."""
-        return self.tiles[-1][1] / self.tiles[-1][0] if self.tiles else 0.0
+        """Memory of tiles over the formula, mostly; 0 where it was not measured.
+
+        It is less for larger tiles at first, and grows while many are computed: freed memory is kept in pieces.
+        """
+        return (2 * self.factor + self.tiles[-1][1] / self.tiles[-1][0]) / 3 if self.tiles else 0.0
 
 
 @dataclass(frozen=True)
@@ -147,9 +150,9 @@ class Allowance:
         return max(self.program.size + taken, peak()) + max(0, AT_ONCE * self.on_the_way.total - LOOSE * taken)
 
     def seen(self, expected: float) -> float:
-        """The same once some tiles are done: what the process has, what is still to come beside it, and what was expected."""
-        found = max(peak(), resident() + AT_ONCE * self.on_the_way.outputs - self.on_the_way.one)
-        return max(found, (found + expected) / 2)
+        """The same once some tiles are done, where that is more: what the process has, and what comes beside it."""
+        found = resident() + AT_ONCE * self.on_the_way.outputs - self.on_the_way.one
+        return max(peak(), found, expected)
 
     def keep(self) -> None:
         """Keep to it: give unused memory back when little is left."""
@@ -175,10 +178,26 @@ def allowance_for(
     if own is None or own.type != "cpu":
         return Allowance(limit, way)
     wanted = Size(*map(min, size, block_for(geometry, size)))
-    about = [settings.memory_gb, settings.threads, settings.engine, way.total, result.kind, list(size)]
+    about = [
+        settings.memory_gb,
+        settings.threads,
+        settings.engine,
+        settings.precision,
+        way.total,
+        result.kind,
+        list(size),
+    ]
 
     def engine() -> Predictor:
-        return engine_for(network, settings.engine, size, device=own, kind=result.kind, threads=settings.threads)
+        return engine_for(
+            network,
+            settings.engine,
+            size,
+            device=own,
+            kind=result.kind,
+            threads=settings.threads,
+            precision=settings.precision,
+        )
 
     dtype = image.volume.dtype
     program = measure(network.document, geometry, engine, wanted, lambda used: limit - way.total - used, dtype, about)

@@ -83,10 +83,12 @@ class Outlook:
     def _tell(self, *, is_rough: bool = False) -> None:
         self._said = self._seconds()
         self._end = time.perf_counter() + self._said
-        self.forecast = self.forecast.packed(self.job, len(self._done), Fate.of(self._fates))
+        fate, precision = Fate.of(self._fates), self.job.settings.precision
+        self.forecast = self.forecast.packed(self.job, len(self._done), fate)
         if not is_rough:
             self.forecast = self.forecast.seen(self.job)
-        self.say(f"{self.job.work.out}: {self.forecast.line(self._said, is_rough=is_rough)}")
+        off = "" if precision == "float32" else f"; {precision} is off by up to {fate.error:.1e} in samples"
+        self.say(f"{self.job.work.out}: {self.forecast.line(self._said, is_rough=is_rough)}{off}")
 
     def _seconds(self) -> float:
         """Time that is left: of tiles and of what happens beside them, shared with others, and of the end."""

@@ -26,6 +26,8 @@ PART = 100
 """An output has at least so many times the voxels of a sample: all of them together cost two or three hundredths."""
 BRIEF_S = 0.3
 """A sample that took so little is followed by a larger one: small tiles are slower."""
+VOXELS = 4
+"""Of a sample, computed again by brute force."""
 DEFLATE = 1
 """Level at which HDF5 outputs are packed."""
 
@@ -40,6 +42,7 @@ class Fate:
         file: bytes in the output, where that is not the store.
         store_s, coarse_s, file_s: seconds to make them.
         voxel_s: seconds to compute one voxel by brute force and to compare it.
+        error: largest difference of a voxel from brute force.
     """
 
     store: float
@@ -49,12 +52,13 @@ class Fate:
     coarse_s: float
     file_s: float
     voxel_s: float
+    error: float = 0.0
 
     @classmethod
     def of(cls, found: Sequence[Fate]) -> Fate:
-        """Mean of the bytes; of the times the least, since whatever is done first is slow."""
+        """Mean of the bytes; of the times the least, since whatever is done first is slow; the largest error."""
         table = np.array([astuple(fate) for fate in found])
-        return cls(*map(float, (*table[:, :3].mean(0), *table[:, 3:].min(0))))
+        return cls(*map(float, (*table[:, :3].mean(0), *table[:, 3:7].min(0), table[:, 7].max())))
 
 
 def fate_of(job: Job, witness: Witness, patch: NDArray[Any], values: NDArray[Any]) -> Fate:
@@ -67,9 +71,10 @@ def fate_of(job: Job, witness: Witness, patch: NDArray[Any], values: NDArray[Any
         values: as stored, zyx or czyx.
     """
     begin = time.perf_counter()
-    witness.difference(patch[(slice(None), *(slice(f) for f in job.geometry.field))], values[..., 0, 0, 0])
+    places = [Size(*(i * (n - 1) // VOXELS for n in values.shape[-3:])) for i in range(1, VOXELS + 1)]
+    error = max(witness.difference(patch[(slice(None), *witness.patch(p).slices)], values[(..., *p)]) for p in places)
     job.work.read(Box(Size(0, 0, 0), Size(1, 1, 1)))
-    voxel_s = time.perf_counter() - begin
+    voxel_s = (time.perf_counter() - begin) / VOXELS
     z, y, x = (2 * n for n in CHUNKS)
     piece = np.ascontiguousarray(values[..., :z, :y, :x])
     store, store_s, read_s = _stored(job.work.array(), piece)
@@ -80,7 +85,9 @@ def fate_of(job: Job, witness: Witness, patch: NDArray[Any], values: NDArray[Any
         coarse, coarse_s = coarse + _stored(job.work.array(), below)[0], coarse_s + time.perf_counter() - begin
     file, file_s = _filed(job.work.out.format, piece)
     file_s, size = file_s + read_s * (file > 0), piece.nbytes
-    return Fate(store / size, coarse / size, file / size, store_s / size, coarse_s / size, file_s / size, voxel_s)
+    return Fate(
+        store / size, coarse / size, file / size, store_s / size, coarse_s / size, file_s / size, voxel_s, error
+    )
 
 
 def _stored(array: Any, values: NDArray[Any]) -> tuple[int, float, float]:

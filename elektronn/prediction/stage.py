@@ -24,6 +24,7 @@ from elektronn.prediction.memory import allowance_for
 from elektronn.prediction.outlook import Outlook
 from elektronn.prediction.pipeline import Waits
 from elektronn.prediction.plan import Plan, stamp
+from elektronn.prediction.precision import require_precision
 from elektronn.prediction.pyramid import levels_for
 from elektronn.prediction.result import Result
 from elektronn.prediction.settings import PredictSettings
@@ -86,6 +87,7 @@ def predict(
         CheckFailed: the certificate does not hold; there is no output.
     """
     check_target(out)
+    require_precision(settings.precision, settings.engine, device)
     if settings.pyramid and out.format != "zarr":
         raise ConfigError(f"{out}: has no coarser levels; set predict.pyramid to 0, or name an output ending .zarr")
     if out.path.resolve() == image.path.resolve():

@@ -100,10 +100,11 @@ def test_what_is_expected_is_what_is_likely_and_what_was_seen_counts(monkeypatch
     monkeypatch.setattr(memory, "peak", lambda: has[1])
     way, tiles = OnTheWay(4e7, 6e7, 2e7), ((1e7, 3e7), (5e7, 6e7))
     allowance = Allowance(1e9, way, Program(3e8, 3.0, tiles))
-    likely = memory.AT_ONCE * 1e8 - memory.LOOSE * 1.2e8
-    assert allowance.expected(1e8) == pytest.approx(3e8 + 1.2e8 + likely), "as the larger of the measured tiles"
-    assert allowance.expected(2e7) == pytest.approx(4e8 + memory.AT_ONCE * 1e8 - memory.LOOSE * 2.4e7)
-    assert allowance.seen(4.4e8) == pytest.approx(4.2e8), "half way to what was expected"
+    factor = (2 * 3.0 + 1.2) / 3
+    likely = 3e8 + factor * 1e8 + memory.AT_ONCE * 1e8 - memory.LOOSE * factor * 1e8
+    assert allowance.expected(1e8) == pytest.approx(likely), "between the smaller and the larger of the measured tiles"
+    assert allowance.expected(2e7) == pytest.approx(4e8 + memory.AT_ONCE * 1e8 - memory.LOOSE * factor * 2e7)
+    assert allowance.seen(4.4e8) == 4.4e8
     has[:] = 5e8, 5e8
     assert allowance.seen(4.4e8) == pytest.approx(5e8 + memory.AT_ONCE * 6e7 - 2e7)
 
