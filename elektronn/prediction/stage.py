@@ -32,7 +32,7 @@ from elektronn.prediction.sources import renew
 from elektronn.prediction.work import Work
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import check_target
-from elektronn.volumes.content_values import brightest, faintness
+from elektronn.volumes.faintness import brightest, faintness
 
 Say = Callable[[str], None]
 

@@ -13,7 +13,8 @@ from elektronn.errors import DataError, at
 from elektronn.settings import Settings, Triple
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import open_volume
-from elektronn.volumes.content_values import NOTES, Values, boundary_of, faintness, kind_of_values, look_through
+from elektronn.volumes.content_values import NOTES, Values, boundary_of, kind_of_values, look_through
+from elektronn.volumes.faintness import faintness
 from elektronn.volumes.registration import Margin, Registration, Turn, centre, margin_report, middle, turns
 
 Array = NDArray[Any]

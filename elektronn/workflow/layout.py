@@ -51,6 +51,7 @@ WITHOUT_EFFECT = (
     "volumes/address.py",
     "volumes/arrays.py",
     "volumes/cache.py",
+    "volumes/faintness.py",
     "volumes/hdf5.py",
     "volumes/ngff.py",
     "volumes/npy.py",
@@ -59,7 +60,7 @@ WITHOUT_EFFECT = (
     "volumes/tiff_facts.py",
     "volumes/zarr_store.py",
 )
-"""Code that stages reach and that only carries, names and stores values; an edit does not rerun the stages."""
+"""Code that stages reach and that only carries, names, stores and warns of values; an edit does not rerun the stages."""
 
 
 WORD = re.compile(r"[\w.+-]+")
