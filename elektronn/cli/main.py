@@ -108,8 +108,8 @@ def guarded(command: str, given: argparse.Namespace, work: Callable[[argparse.Na
             print(f"{command}: {line}", file=sys.stderr)
         _log(given, str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        print(f"{command}: interrupted; nothing half-written was left", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"{command}: interrupted; {str(error) or 'nothing half-written was left'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

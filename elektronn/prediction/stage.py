@@ -153,8 +153,9 @@ def _run(job: Job, progress: Progress, say: Say) -> Certificate:
     except BaseException as error:
         if job.work.is_empty:
             job.work.abandon()
-        elif isinstance(error, ElektronnError) and not isinstance(error, CheckFailed):
-            error.args = (f"{error}; what is finished stays in {job.work.folder}, and the same command goes on",)
+        elif isinstance(error, ElektronnError | KeyboardInterrupt) and not isinstance(error, CheckFailed):
+            said = f"{error}; " if str(error) else ""
+            error.args = (f"{said}what is finished stays in {job.work.folder}, and the same command goes on",)
         raise
 
 

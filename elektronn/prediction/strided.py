@@ -78,6 +78,10 @@ def _orders(document: Document, node: Node) -> tuple[str, ...]:
 
 def _batch(file: Path, node: Node, known: tuple[str, ...]) -> tuple[NDArray[np.generic], str]:
     """A batch as ``(b, c, z, y, x)`` and the axes that it had."""
+    if file.suffix != ".npy":
+        raise DataError(
+            f"{file}: a batch is an .npy file of numbers; save it as one, or leave out --strided for a volume"
+        )
     try:
         values = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

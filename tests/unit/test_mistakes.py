@@ -20,6 +20,7 @@ from elektronn.errors import DataError
 from elektronn.network.build import build
 from elektronn.network.chain import chain
 from elektronn.network.weights import save_model
+from elektronn.prediction import stage
 from elektronn.volumes.registration import centre
 
 NETWORK = {"kernels": [[1, 3, 3]], "pools": [[1, 1, 1]], "features": [2], "patch": [1, 9, 9]}
@@ -139,6 +140,23 @@ def test_an_image_that_a_network_would_see_black_is_warned_of(here: Path, capsys
         assert (warning in said(capsys, words, 0)) == is_faint
     assert warning in said(capsys, ["check", "a.h5:wide", "a.h5:ids"], 0)
     assert "nearly black" not in said(capsys, ["check", "a.h5:raw", "a.h5:ids"], 0)
+
+
+def test_who_interrupts_a_prediction_is_told_that_it_can_go_on(here: Path, capsys: Any, monkeypatch: Any) -> None:
+    words = [*MODEL, "a.h5:raw", "o.zarr"]
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        text = said(capsys, words, 130)
+    assert "interrupted; what is finished stays in o.zarr.part, and the same command goes on" in text
+    said(capsys, words, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "load_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert "interrupted; nothing half-written was left" in said(capsys, words, 130)
+
+
+def test_a_batch_that_is_no_npy_file_is_named(here: Path, capsys: Any) -> None:
+    text = said(capsys, [*MODEL, "--strided", "a.h5:raw", "o.npy"], 4)
+    assert "a.h5: a batch is an .npy file of numbers" in text
 
 
 def test_boundaries_of_an_image_are_warned_of(here: Path, capsys: Any) -> None:
