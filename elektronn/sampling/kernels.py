@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from elektronn.sampling.row_code import call_up
+
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _spline(t):  # type: ignore[no-untyped-def]
@@ -102,25 +104,28 @@ def _row_places(m, shifts, section, spacing, z, y, first, step, row, out):  # ty
 @njit(nogil=True, cache=True, error_model="numpy")
 def nearest(source, matrix, shifts, controls, spacing, start, stride, out):  # type: ignore[no-untyped-def]
     """The nearest voxels of ``source`` at the patch voxels ``start + i·stride`` only; halves go up."""
-    flat, size, count = source.reshape(-1), source.shape, out.shape[2]
-    places, row, index = np.empty((3, count)), np.empty((3, controls.shape[3])), np.empty(count, np.int64)
+    flat, size, rows, count = source.reshape(-1), source.shape, out.shape[1], out.shape[2]
+    places, row, index = np.empty((3, count)), np.empty((3, controls.shape[3])), np.empty((rows, count), np.int64)
     section = np.empty((3, controls.shape[2], controls.shape[3]))
     for i in range(out.shape[0]):
         z = start[0] + i * stride[0]
         if controls.shape[3]:
             ripple_section(controls, spacing[0], z, section)
-        for j in range(out.shape[1]):
+        for j in range(rows):
             y = start[1] + j * stride[1]
             _row_places(matrix, shifts, section, spacing, z, y, start[2], stride[2], row, places)
             for k in range(count):
-                index[k] = min(max(np.int64(places[0, k] + 0.5), 0), size[0] - 1)
+                index[j, k] = min(max(np.int64(places[0, k] + 0.5), 0), size[0] - 1)
             for axis in range(1, 3):
                 for k in range(count):
                     near = min(max(np.int64(places[axis, k] + 0.5), 0), size[axis] - 1)
-                    index[k] = index[k] * size[axis] + near
-            # nothing but loads, so that many wait for a distant memory at a time
+                    index[j, k] = index[j, k] * size[axis] + near
+            # distant memory is on its way while the places of other rows are computed
             for k in range(count):
-                out[i, j, k] = flat[np.uint64(index[k])]
+                call_up(flat.ctypes.data + index[j, k] * source.itemsize)
+        for j in range(rows):
+            for k in range(count):
+                out[i, j, k] = flat[np.uint64(index[j, k])]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

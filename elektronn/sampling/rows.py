@@ -1,9 +1,10 @@
 """The row kernel: samples of a warped patch row by row.
 
-A row goes through stages, each a loop over short buffers: coordinates, the corners of every voxel, their mean, the grey
-curve. All but the second are vector code (:mod:`~elektronn.sampling.row_code`; whoever changes it touches this file, as
-numba looks only here whether what it has cached is old). The second is a single load per voxel of bytes, because the
-four voxels that lie around a place in z and y are packed into one word before, and the neighbour along x is the next.
+A strip of rows goes through stages, each a loop over short buffers: coordinates, the corners of every voxel and their
+mean, the grey curve. All are vector code (:mod:`~elektronn.sampling.row_code`; whoever changes it touches this file and
+``kernels``, as numba looks only here whether what it has cached is old) but the loads of the corners: a single one per voxel
+of bytes, because the four voxels that lie around a place in z and y are packed into one word before, and the neighbour
+along x is the next.
 
 The caller answers for coordinates; indices are clamped all the same.
 """
@@ -14,24 +15,14 @@ import numpy as np
 from numba import njit
 
 from elektronn.sampling.kernels import ripple_line, ripple_row, ripple_section
-from elektronn.sampling.row_code import (
-    DESK,
-    FRACTIONS,
-    LANES,
-    LINE,
-    OFFSETS,
-    PIECE,
-    RAMP,
-    RIPPLE,
-    bend,
-    blend,
-    fetch,
-    locate,
-    weave,
-)
+from elektronn.sampling.row_code import DESK, LANES, LINE, OFFSETS, PIECE, bend, blend, call_up, locate, weave
 
 MARGIN = 0.01
 """Voxels by which coordinates of float32 may be wrong, and more."""
+
+
+STRIP = 640
+"""Voxels of the rows that go through the stages together: what they leave on the desk stays in the nearest cache."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -58,7 +49,11 @@ def pack(box, z, words):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _pack_for(box, matrix, is_rippled, z, size, is_packed, words):  # type: ignore[no-untyped-def]
-    """Pack what a section of the patch needs and none before it did: fresh words are still in the cache."""
+    """Pack what a section of the patch needs and none before it did: fresh words are still in the cache.
+
+    Returns:
+        The section of the box that will be read next.
+    """
     low, high = np.inf, -np.inf
     for corner in range(4):
         y, x = (size[1] - 1) * (corner >> 1), (size[2] - 1) * (corner & 1)
@@ -73,38 +68,57 @@ def _pack_for(box, matrix, is_rippled, z, size, is_packed, words):  # type: igno
         if not is_packed[section]:
             is_packed[section] = True
             pack(box, section, words)
+    return final + 2 if matrix[0, 0] > 0 else first - 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _new_desk(columns):  # type: ignore[no-untyped-def]
-    """Buffers for rows of so many voxels, filled up with the last voxel to :data:`LANES`."""
-    desk = np.zeros((DESK, max(columns, LANES)), np.float32)
-    for x in range(desk.shape[1]):
-        desk[RAMP, x] = min(x, columns - 1)
-    return desk
+def _call_up(box, z, first, last):  # type: ignore[no-untyped-def]
+    """Begin to bring some rows of a section of a box into the cache, if there is such a section."""
+    if 0 <= z < box.shape[0]:
+        for y in range(first, min(last, box.shape[1])):
+            start = box[z, y].ctypes.data
+            for x in range(0, box.shape[2] + 63, 64):
+                call_up(start + min(x, box.shape[2] - 1))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _tools(columns, curve):  # type: ignore[no-untyped-def]
-    """Desk, numbers of ``locate``, of ``blend`` and of ``bend``."""
+def _aligned(lines, columns):  # type: ignore[no-untyped-def]
+    """Lines of float32 zeros, each from the start of a line of the cache on, with room for a block more."""
+    pitch = (columns + LANES + 15) // 16 * 16
+    buffer = np.zeros(lines * pitch + 16, np.float32)
+    first = (-buffer.ctypes.data // 4) % 16
+    return buffer[first : first + lines * pitch].reshape(lines, pitch)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _ruler(columns):  # type: ignore[no-untyped-def]
+    """For rows of so many voxels, filled up with the last one: number of the voxel, displacement along z, y, x."""
+    ruler = _aligned(4, columns)
+    for x in range(ruler.shape[1]):
+        ruler[0, x] = min(x, columns - 1)
+    return ruler
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _level(curve):  # type: ignore[no-untyped-def]
+    """Numbers of ``blend`` and ``bend``, and whether there is a curve."""
     scale, a, b, g = curve
-    level = np.array([scale * a, b], np.float32) if a >= 0 else np.array([scale, 0.0], np.float32)
-    return _new_desk(columns), np.empty(13, np.float32), level, np.array([g], np.float32)
+    return np.array([scale * a, b, g] if a >= 0 else [scale, 0.0, 1.0], np.float32), a >= 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _ripple(section, spacing, y, row, columns, desk):  # type: ignore[no-untyped-def]
+def _ripple(section, spacing, y, row, columns, ruler):  # type: ignore[no-untyped-def]
     """Displacements of one row, if there are any."""
     if section.shape[2]:
         ripple_line(section, spacing[1], y, row)
-        ripple_row(row, spacing[2], columns, desk[RIPPLE : RIPPLE + 3])
+        ripple_row(row, spacing[2], columns, ruler[1:])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _float_means(values, up, down, aside, desk, numbers, columns, target):  # type: ignore[no-untyped-def]
-    """As ``fetch`` and ``blend``, for float32."""
-    offsets = desk[OFFSETS].view(np.int32)
-    fz, fy, fx = desk[FRACTIONS], desk[FRACTIONS + 1], desk[FRACTIONS + 2]
+def _float_means(values, up, down, aside, desk, numbers, columns):  # type: ignore[no-untyped-def]
+    """As ``blend``, for float32; what comes out lies on the desk."""
+    offsets, target = desk[OFFSETS].view(np.int32), desk[LINE]
+    fz, fy, fx = desk[0], desk[1], desk[2]
     for x in range(columns):
         a = np.uint64(offsets[x])
         b = np.uint64(a + up)
@@ -119,31 +133,31 @@ def _float_means(values, up, down, aside, desk, numbers, columns, target):  # ty
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _finish(source, exponent, is_bent, target):  # type: ignore[no-untyped-def]
-    """From a line of the desk to a row of the patch: the grey curve behind its contrast and brightness."""
-    columns, count, numbers = target.shape[0], source.shape[0], exponent.ctypes.data
-    is_direct = columns >= LANES and target.strides[0] == 4
-    where = target.ctypes.data if is_direct else source.ctypes.data
-    if is_bent and exponent[0] == 1:
-        bend(False, numbers, source.ctypes.data, count, where)
+def _finish(source, level, is_bent, out, y, rows, count):  # type: ignore[no-untyped-def]
+    """From a line of the desk to rows of a section: the grey curve behind its contrast and brightness."""
+    columns = out.shape[1]
+    is_direct = is_bent and count <= rows * columns and out.strides[1] == 4 and out.strides[0] == 4 * columns
+    where = out[y].ctypes.data if is_direct else source.ctypes.data
+    if is_bent and level[2] == 1:
+        bend(False, level.ctypes.data, source.ctypes.data, count, where)
     elif is_bent:
-        bend(True, numbers, source.ctypes.data, count, where)
-    if not (is_direct and is_bent):
-        for x in range(columns):
-            target[x] = source[x]
+        bend(True, level.ctypes.data, source.ctypes.data, count, where)
+    if not is_direct:
+        for i in range(rows):
+            for x in range(columns):
+                out[y + i, x] = source[i * columns + x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def bend_values(image, a, b, g):  # type: ignore[no-untyped-def]
     """The grey curve ``clip(a·v + b, 0, 1) ** g`` on an image (zyx float32), in place."""
     columns = image.shape[2]
-    line, exponent = np.zeros(max(columns, LANES), np.float32), np.array([g], np.float32)
+    line, level = np.zeros(max(columns, LANES), np.float32), np.array([0.0, 0.0, g], np.float32)
     for z in range(image.shape[0]):
         for y in range(image.shape[1]):
-            row = image[z, y]
             for x in range(columns):
-                line[x] = a * row[x] + b
-            _finish(line, exponent, True, row)
+                line[x] = a * image[z, y, x] + b
+            _finish(line, level, True, image[z], y, 1, line.shape[0])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -187,40 +201,47 @@ def warp_bytes(box, matrix, shifts, controls, spacing, curve, out):  # type: ign
         curve: ``(scale, a, b, g)``: samples are multiplied by ``scale``, then become ``clip(a·v + b, 0, 1) ** g``
             unless a < 0.
     """
-    depth, rows, columns = out.shape
-    desk, numbers, level, exponent = _tools(columns, curve)
+    rows, columns = out.shape[1:]
+    (level, is_bent), ruler, numbers = _level(curve), _ruler(columns), np.empty(13, np.float32)
     _frame(box, True, numbers.view(np.int32))
     words = np.empty((box.shape[0], box.shape[1], box.shape[2] + 1), np.uint32)
     is_packed = np.zeros(box.shape[0], np.bool_)
     section, row = np.empty((3, controls.shape[2], controls.shape[3])), np.empty((3, controls.shape[3]))
-    buffers, pitch, count, line = desk.ctypes.data, desk.strides[0], desk.shape[1], desk[LINE]
-    for z in range(depth):
-        _pack_for(box, matrix, controls.shape[3] > 0, z, out.shape, is_packed, words)
+    strip = min(max(STRIP // columns, 1), rows)
+    desk = _aligned(DESK, max(strip * columns, LANES))
+    begin, pitch, line = desk.ctypes.data, desk.strides[0], desk[LINE]
+    for z in range(out.shape[0]):
+        ahead = _pack_for(box, matrix, controls.shape[3] > 0, z, out.shape, is_packed, words)
         if controls.shape[3]:
             ripple_section(controls, spacing[0], z, section)
-        for y in range(rows):
-            _ripple(section, spacing, y, row, columns, desk)
-            _lay(matrix, shifts, z, y, numbers)
-            locate(numbers.ctypes.data, buffers, pitch, count)
-            fetch(words.ctypes.data, buffers, pitch, count)
-            blend(level.ctypes.data, buffers, pitch, count, line.ctypes.data)
-            _finish(line, exponent, curve[1] >= 0, out[z, y])
+        for y in range(0, rows, strip):
+            height = min(strip, rows - y)
+            _call_up(box, ahead, y * box.shape[1] // rows, (y + strip) * box.shape[1] // rows)
+            for i in range(height):
+                _ripple(section, spacing, y + i, row, columns, ruler)
+                _lay(matrix, shifts, z, y + i, numbers)
+                here = begin + 4 * i * columns
+                locate(numbers.ctypes.data, ruler.ctypes.data, ruler.strides[0], here, pitch, max(columns, LANES))
+            count = max(height * columns, LANES)
+            blend(words.ctypes.data, level.ctypes.data, begin, pitch, count, line.ctypes.data)
+            _finish(line, level, is_bent, out[z], y, height, count)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def warp_floats(box, matrix, shifts, controls, spacing, curve, out):  # type: ignore[no-untyped-def]
     """As :func:`warp_bytes`, for a box of float32 without gaps."""
-    depth, rows, columns = out.shape
-    desk, numbers, level, exponent = _tools(columns, curve)
+    rows, columns = out.shape[1:]
+    (level, is_bent), ruler, numbers = _level(curve), _ruler(columns), np.empty(13, np.float32)
     up, down, aside = _frame(box, False, numbers.view(np.int32))
-    values, line = box.reshape(-1), desk[LINE]
+    values, count = box.reshape(-1), max(columns, LANES)
     section, row = np.empty((3, controls.shape[2], controls.shape[3])), np.empty((3, controls.shape[3]))
-    for z in range(depth):
+    desk = _aligned(DESK, count)
+    for z in range(out.shape[0]):
         if controls.shape[3]:
             ripple_section(controls, spacing[0], z, section)
         for y in range(rows):
-            _ripple(section, spacing, y, row, columns, desk)
+            _ripple(section, spacing, y, row, columns, ruler)
             _lay(matrix, shifts, z, y, numbers)
-            locate(numbers.ctypes.data, desk.ctypes.data, desk.strides[0], desk.shape[1])
-            _float_means(values, up, down, aside, desk, level, columns, line)
-            _finish(line, exponent, curve[1] >= 0, out[z, y])
+            locate(numbers.ctypes.data, ruler.ctypes.data, ruler.strides[0], desk.ctypes.data, desk.strides[0], count)
+            _float_means(values, up, down, aside, desk, level, columns)
+            _finish(desk[LINE], level, is_bent, out[z], y, 1, count)
