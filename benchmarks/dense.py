@@ -1,4 +1,5 @@
-"""Engines of dense prediction against torch as one writes it first: `python benchmarks/dense.py default|tuned [short|lanes|portable]`.
+"""Engines of dense prediction against torch as one writes it first: `python benchmarks/dense.py default|tuned [short]`,
+and `python benchmarks/dense.py whole [neuro_3d|deep] [WAY ...]`.
 
 One thread unless stated, float32, with the allocator as it is or tuned as in `elektronn predict`. Ways of one table run
 in turn in one process; what is printed are medians, over the rounds, of times on the clock and of their ratios within a
@@ -9,7 +10,10 @@ contiguous tensors.
 - shift-and-stitch: the strided network at every shift of a patch as in training;
 - plain fragments: max-fragment pooling, fragments in the batch;
 - plain dilated: dilated convolution, dilated pooling with stride 1;
-- portable, lanes: the engines; as an argument: a whole volume with one of them.
+- portable, lanes: the engines.
+
+`whole` predicts a volume, uint8 in and out, tile by tile: each way in a process of its own with the tuned allocator, all
+with the tiles that `elektronn predict` would take with 2 GB, but for shift-and-stitch, which takes patches as in training.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -189,23 +193,70 @@ def two_threads(tile: Size, rounds: int) -> None:
     torch.set_num_threads(1)
 
 
-def volume(size: Size, memory: float, engine: LanesEngine | Engine) -> None:
-    """A whole volume of neuro_3d in tiles, uint8 in and out; alone in its process, because memory is kept."""
-    network = build(chain(NEURO), seed=1).eval()
-    image, found = image_of(network, size), np.zeros(size, np.uint8)
-    tile = choose_tile(network.document, network.geometry, size, memory)
-    engine.block(image[:, :8, :60, :60])
-    Path("/proc/self/clear_refs").write_text("5")
-    before, start = status("VmRSS"), time.perf_counter()
-    for box in blocks(size, tile):
-        part = image[(slice(None), *box.grown((0, 0, 0), [f - 1 for f in network.geometry.field]).slices)]
-        found[box.slices] = np.rint(engine.block(part)[1] * 255)
+class Whole(NamedTuple):
+    """A volume to predict: network, outputs, and tile of shift-and-stitch."""
+
+    settings: NetworkSettings
+    size: Size
+    training: Size
+
+
+WHOLE = {
+    "neuro_3d": Whole(NEURO, Size(64, 512, 512), Size(3, 100, 100)),
+    "deep": Whole(DEEP, Size(16, 128, 128), Size(3, 48, 48)),
+}
+ROOM = 2e9
+"""Bytes for one tile."""
+
+
+def volume(name: str, way: str) -> None:
+    """One way over a whole volume; alone in its process, because memory is kept."""
+    settings, size, training = WHOLE[name]
+    network = build(chain(settings), seed=1).eval()
+    field, stride = network.geometry.field, network.geometry.stride
+    tile = training if way == "shift-and-stitch" else choose_tile(network.document, network.geometry, size, ROOM)
+    run = route_of(network, way)
+    image, found = image_of(network, Size(*(n + 8 * s for n, s in zip(size, stride)))), np.zeros(size, np.uint8)
+    with torch.inference_mode():
+        run(image[(slice(None), *(slice(f - 1 + 4 * s) for f, s in zip(field, stride)))])
+        top = best_convolution()
+        Path("/proc/self/clear_refs").write_text("5")
+        before, start = status("VmRSS"), time.perf_counter()
+        for box in blocks(size, tile):
+            # plain torch wants whole strides; what lies behind the end is cut off
+            whole = Size(*(-(-n // s) * s for n, s in zip(box.size, stride))) if way in PLAIN else box.size
+            part = image[(slice(None), *(slice(a, a + n + f - 1) for a, n, f in zip(box.start, whole, field)))]
+            values = run(part)[1][tuple(slice(n) for n in box.size)]
+            found[box.slices] = np.rint(values * 255)
     taken, peak = time.perf_counter() - start, (status("VmHWM") - before) / 1e6
-    forecast = bytes_of(network.document, network.geometry, tile) / 1e6
+    top = max(top, best_convolution())
+    flops, rate = operations(network.document), size.voxels / taken
     print(
-        f"whole {size}, {engine.name}, tiles of {tile}: {taken:.1f} s, {size.voxels / taken / 1e6:.3f} Mvox/s, ", end=""
+        f"{name} {size}, {way:16} tiles of {tile}: {taken:6.1f} s, {rate / 1e6:.3f} Mvox/s, {flops / 1e3:.1f} kFLOP/voxel, "
+        f"{rate * flops / top:.2f} of the best convolution ({top / 1e9:.0f} GFLOP/s), memory {peak:.0f} MB, "
+        f"sum of outputs {found.sum()}",
+        flush=True,
     )
-    print(f"peak memory {peak:.0f} MB, forecast {forecast:.0f} MB")
+
+
+def route_of(network: Network, way: str) -> Callable[[np.ndarray], np.ndarray]:
+    """What predicts a block in one of the ways."""
+    if way == "lanes":
+        return LanesEngine(network).block
+    if way == "portable":
+        return Engine(network, CPU).block
+    return lambda block: PLAIN[way](network, torch.from_numpy(np.float32(block) / np.float32(255))[None]).numpy()
+
+
+PLAIN = {"shift-and-stitch": stitched, "plain fragments": fragments, "plain dilated": dilated}
+WAYS = ("lanes", "portable", *PLAIN)
+
+
+def wholes(name: str, ways: Sequence[str]) -> None:
+    """Each way in a process of its own; ours are measured before and behind the others, as the yardstick."""
+    for way in ways:
+        code = f"import torch, dense; torch.set_num_threads(1); dense.keep_memory(); dense.volume({name!r}, {way!r})"
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
 
 
 def status(name: str) -> int:
@@ -256,14 +307,12 @@ print((read("VmHWM") - before) * 1.024 / 1e3)
 
 def main() -> None:
     """Measure and print."""
+    if sys.argv[1:2] == ["whole"]:
+        wholes((sys.argv[2:] or ["neuro_3d"])[0], sys.argv[3:] or (*WAYS, "portable", "lanes"))
+        return
     tuned = sys.argv[1:2] == ["tuned"]
     torch.set_num_threads(1)
     print(f"allocator: {'tuned' if tuned and keep_memory() else 'default'}")
-    if sys.argv[2:] in (["lanes"], ["portable"]):
-        network = build(chain(NEURO), seed=1).eval()
-        whole = LanesEngine(network) if sys.argv[2] == "lanes" else Engine(network, CPU)
-        volume(Size(64, 512, 512), 2e9, whole)
-        return
     compare("neuro_3d", NEURO, Size(16, 128, 128), Size(3, 100, 100), 5)
     if sys.argv[2:] == ["short"]:
         return
