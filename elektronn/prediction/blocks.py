@@ -18,6 +18,7 @@ from elektronn.prediction.certificate import Witness, complaint, places_in, shar
 from elektronn.prediction.claims import Claims
 from elektronn.prediction.engines import Predictor, engine_for
 from elektronn.prediction.job import Job
+from elektronn.prediction.memory import Keeper
 from elektronn.prediction.outlook import Outlook
 from elektronn.prediction.pipeline import Line, Waits
 from elektronn.prediction.pyramid import coarse
@@ -61,6 +62,7 @@ class Blocks:
         self.witness = Witness(job.trained.network, job.result)
         self.tiles, self.total = 0, sum(len(job.plan.tiles(box)) for box in self.boxes.values())
         outlook.rehearse(self.engine, self.witness)
+        self.keeper = Keeper(job.allowance, outlook.forecast.memory)
 
     def run(self) -> Waits:
         """Do all that nobody else does, wait for the others, and go on with the coarser levels in the same way."""
@@ -83,7 +85,7 @@ class Blocks:
         tiles, begin = self.job.plan.tiles(block.box), time.perf_counter()
         for tile, outputs in zip(tiles, self.engine.blocks(map(partial(self._part, block), tiles))):
             made = values[(..., *tile.slices)] = self.job.result.stored(outputs)
-            self.job.allowance.keep()
+            self.keeper.look()
             seconds, begin = time.perf_counter() - begin, time.perf_counter()
             self.outlook.saw(tile.size, seconds, partial(self._fate, block, tile, made))
             self.tiles += 1

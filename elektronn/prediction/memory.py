@@ -47,6 +47,8 @@ SHARES = (10, 3)
 """Parts of the room that the measured tiles take."""
 FULL = 0.9
 """Part of the limit from which on unused memory is given back after each tile."""
+GROWTH = 1.5
+"""What the next tile may add, over the most that one has added."""
 PACKING = 3
 """Copies of a file of the store while it is written."""
 DECODED = 16
@@ -154,10 +156,35 @@ class Allowance:
         found = resident() + AT_ONCE * self.on_the_way.outputs - self.on_the_way.one
         return max(peak(), found, expected)
 
-    def keep(self) -> None:
-        """Keep to it: give unused memory back when little is left."""
-        if self.program is not None and resident() > FULL * self.limit:
+
+class Keeper:
+    """Keeps a process to its limit, and near what was expected of it: gives unused memory back between tiles.
+
+    What is freed is kept in pieces, so that memory grows from tile to tile, by how much differs from run to run.
+
+    Args:
+        allowance: of the prediction.
+        expected: memory of the process, bytes; raised where a tile turns out to need more.
+    """
+
+    def __init__(self, allowance: Allowance, expected: float) -> None:
+        self.allowance, self.expected = allowance, expected
+        self._before, self._most, self._is_fresh = 0.0, 0.0, False
+
+    def look(self) -> None:
+        """Between two tiles."""
+        if self.allowance.program is None:
+            return
+        has = resident()
+        if self._is_fresh:
+            self.expected = max(self.expected, has)
+        elif self._before:
+            self._most = max(self._most, has - self._before)
+        limit = self.allowance.limit
+        self._is_fresh = has > min(self.expected, FULL * limit, limit - GROWTH * self._most)
+        if self._is_fresh:
             give_back()
+        self._before = resident()
 
 
 def allowance_for(

@@ -14,7 +14,7 @@ from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.prediction import memory
 from elektronn.prediction.images import Image
-from elektronn.prediction.memory import MARGIN, UNMEASURED, Allowance, OnTheWay, Program, measure
+from elektronn.prediction.memory import MARGIN, UNMEASURED, Allowance, Keeper, OnTheWay, Program, measure
 from elektronn.prediction.plan import Plan
 from elektronn.prediction.settings import PredictSettings
 from elektronn.prediction.tiles import bytes_of, choose_tile
@@ -119,14 +119,40 @@ def test_the_least_that_is_named_is_enough(network: Network) -> None:
         Allowance(1e9 * (least - 0.02), way, program).room_for(network.document, network.geometry, WANTED)
 
 
+def kept(monkeypatch: pytest.MonkeyPatch, expected: float, after: list[float], low: float = 3.5e8) -> list[float]:
+    """What a process of at most 6e8 bytes had when it gave memory back, with so much behind each tile."""
+    has, given = [0.0], list[float]()
+
+    def give() -> None:
+        given.append(has[0])
+        has[0] = low
+
+    monkeypatch.setattr(memory, "resident", lambda: has[0])
+    monkeypatch.setattr(memory, "give_back", give)
+    keeper = Keeper(Allowance(6e8, OnTheWay(0, 0, 0), Program(3e8)), expected)
+    for one in after:
+        has[0] = one
+        keeper.look()
+    return given
+
+
 def test_unused_memory_is_given_back_when_little_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = list[float]()
-    for has in (4e8, 5.7e8):
-        monkeypatch.setattr(memory, "resident", lambda has=has: has)
-        monkeypatch.setattr(memory, "give_back", lambda has=has: given.append(has))
-        Allowance(6e8, OnTheWay(0, 0, 0), Program(3e8)).keep()
-        Allowance(1.0, OnTheWay(0, 0, 0)).keep()
-    assert given == [5.7e8]
+    assert kept(monkeypatch, 9e8, [5.1e8, 5.3e8]) == []
+    assert kept(monkeypatch, 9e8, [5.3e8, 5.41e8]) == [5.41e8], "nine tenths"
+    assert kept(monkeypatch, 9e8, [4e8, 4.5e8, 5.26e8]) == [5.26e8], "the next one may add 1.5 times 76 MB"
+
+
+def test_unused_memory_is_given_back_above_what_was_expected_unless_a_tile_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert kept(monkeypatch, 4.5e8, [4e8, 4.4e8, 4.6e8, 4.2e8, 4.55e8]) == [4.6e8, 4.55e8]
+    assert kept(monkeypatch, 4.0e8, [4.2e8, 4.3e8, 4.3e8, 4.25e8]) == [4.2e8], "4.3e8 right after it was given back"
+
+
+def test_a_process_that_does_other_things_too_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "give_back", lambda: pytest.fail("is not ours to give"))
+    monkeypatch.setattr(memory, "resident", lambda: 1e12)
+    Keeper(Allowance(1.0, OnTheWay(0, 0, 0)), 1.0).look()
 
 
 def test_who_joins_takes_the_tiles_of_who_came_first(tmp_path: Path, network: Network) -> None:
