@@ -9,13 +9,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from elektronn.axes import Size
-from elektronn.evaluation.counters import Counter, Histogram
+from elektronn.evaluation.counters import Counter, Histogram, Part
 
 
 class Cells:
     """Counts blocks into one histogram per cell; the result does not depend on how the volume was cut into blocks.
 
-    No voxel is counted twice: the counter, which counts everything, is asked after each cell what that added.
+    No voxel is counted twice: the counter, which counts everything, tells what each cell added.
 
     Args:
         edge: size of a cell, zyx, voxels.
@@ -44,12 +44,11 @@ class Cells:
             labels: as for :class:`Counter`.
             classes: as for :class:`Counter`.
         """
-        for place, part in self._parts(start, Size(*scores.shape)):
-            self.counter.add(scores[part], labels[part], classes)
-            found = self.counter.since(self.bins)
+        places, parts = zip(*self._parts(start, Size(*scores.shape)))
+        for place, found in zip(places, self.counter.add_parts(scores, labels, parts, self.bins, classes)):
             self._found[place] = self._found[place] + found if place in self._found else found
 
-    def _parts(self, start: Size, size: Size) -> Iterator[tuple[Size, tuple[slice, slice, slice]]]:
+    def _parts(self, start: Size, size: Size) -> Iterator[tuple[Size, Part]]:
         """Index of each cell that a block touches, and the part of the block in it."""
         spans = (
             [

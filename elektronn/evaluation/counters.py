@@ -8,25 +8,25 @@ per value, so nothing is lost; floating-point scores fall into equal bins of [0,
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from elektronn.errors import DataError
+from elektronn.evaluation import counting
 
 Counts = NDArray[np.int64]
+Part = tuple[slice, slice, slice]
+"""Of a block, zyx."""
 
 IGNORED = -1
-_ROWS = 4  # label & 3 of 0, 1 and -1 is 0, 1 and 3: no branch in the kernels
-_SPARE = 2  # the row left over: voxels of class 0 and bin 0, spread over its first cells
-_SPREAD = 16  # so many of them
 _MOST = 1 << 31  # voxels until the next drain, all of which may fall into one uint32 cell
-_STEP = 128  # voxels of which the cells are found before any is counted
-_ONE = 0x3F800000  # bits of 1, float32
-_PIECE = 1 << 19  # looked at and counted while it lies in the cache: memory is read once
+_PIECE = 1 << 15  # looked at and counted while it lies in the cache: memory is read once
+_CONVERTED = 1 << 19  # voxels of types that the compiled loops do not know are converted at once
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ class Counter:
         self.bins = bins if self._float else 1 << (8 * dtype.itemsize)
         # neighbouring voxels often share a bin; copies keep one increment from waiting for the one before, but of large
         # tables a second one would not fit the cache
-        self._cells = np.zeros((1 if self._float or self.bins > 256 else 4, _ROWS * self.bins), np.uint32)
+        self._cells = np.zeros((1 if self._float or self.bins > 256 else 4, counting.ROWS * self.bins), np.uint32)
         self._told: dict[int, NDArray[np.uint32]] = {}
         self._pending = 0
-        self._total = np.zeros((_ROWS, self.bins), np.uint64)
+        self._total = np.zeros((counting.ROWS, self.bins), np.uint64)
 
     def add(self, scores: NDArray[Any], labels: NDArray[Any], classes: int = 2) -> None:
         """Count one block.
@@ -127,13 +127,55 @@ class Counter:
         Raises:
             DataError: sizes differ, an unknown label, a score outside [0, 1] or not a number.
         """
-        if scores.shape != labels.shape:
-            raise DataError(f"scores {scores.shape} and labels {labels.shape} differ in size")
+        _check_sizes(scores, labels)
         if not scores.size:
             return
         flat, marks = np.ascontiguousarray(scores).reshape(-1), np.ascontiguousarray(labels).reshape(-1)
-        for start in range(0, flat.size, _PIECE):
-            self._count(flat[start : start + _PIECE], _marks(marks[start : start + _PIECE], classes))
+        if _known(scores, labels, classes):
+            self._count(flat, marks, classes)
+            return
+        for start in range(0, flat.size, _CONVERTED):
+            part = slice(start, start + _CONVERTED)
+            self._count(_probabilities(flat[part]), _marks(marks[part], classes), 2)
+
+    def add_parts(
+        self, scores: NDArray[Any], labels: NDArray[Any], parts: Sequence[Part], bins: int, classes: int = 2
+    ) -> list[Histogram]:
+        """Count parts of a block, and what each of them added, without counting it again.
+
+        Args:
+            scores: zyx, as for :meth:`add`.
+            labels: as for :meth:`add`.
+            parts: of the block; what is in none of them is not counted.
+            bins: of the results, as for :meth:`since`.
+            classes: as for :meth:`add`.
+
+        Raises:
+            DataError: as :meth:`add`.
+
+        Example:
+            >>> counter, halves = Counter(np.uint8), [np.s_[:1, :, :], np.s_[1:, :, :]]
+            >>> found = counter.add_parts(np.zeros((2, 3, 4), np.uint8), np.ones((2, 3, 4), np.int8), halves, 256)
+            >>> [part.positives for part in found], counter.histogram().positives
+            ([12, 12], 24)
+        """
+        _check_sizes(scores, labels)
+        if not _known(scores, labels, classes) or scores.size > _MOST:
+            return [self._part(scores[part], labels[part], bins, classes) for part in parts]
+        self._make_room(scores.size)
+        bounds = [[n for axis, size in zip(part, scores.shape) for n in axis.indices(size)[:2]] for part in parts]
+        found = np.zeros((len(parts) + 1, counting.ROWS, min(bins, self.bins)), np.uint32)
+        counting.fold(self._cells, found[0])
+        whole, marks = np.ascontiguousarray(scores), np.ascontiguousarray(labels)
+        place = np.array(bounds, np.int64).reshape(-1, 6)
+        wrong = counting.count_parts(whole, *_limits(marks, classes), _PIECE, self._cells, place, found[1:])
+        _check(wrong, scores, labels, classes)
+        return [self._histogram(now - before) for before, now in pairwise(found)]
+
+    def _part(self, scores: NDArray[Any], labels: NDArray[Any], bins: int, classes: int) -> Histogram:
+        self.since(bins)
+        self.add(scores, labels, classes)
+        return self.since(bins)
 
     def histogram(self) -> Histogram:
         """Everything counted so far."""
@@ -164,16 +206,19 @@ class Counter:
         exact = not self._float and counts.shape[1] == self.bins
         return Histogram(counts, self.bins - 1 if exact else counts.shape[1], exact, int(rows[3, 0]))
 
-    def _count(self, scores: NDArray[Any], marks: NDArray[np.int8]) -> None:
-        if self._pending + scores.size > _MOST:
+    def _count(self, scores: NDArray[Any], labels: NDArray[Any], classes: int) -> None:
+        """Count flat arrays of known types."""
+        for start in range(0, scores.size, _MOST):
+            some, marks = scores[start : start + _MOST], labels[start : start + _MOST]
+            self._make_room(some.size)
+            wrong = counting.count(some, *_limits(marks, classes), _PIECE, self._cells)
+            _check(wrong, some, marks, classes)
+
+    def _make_room(self, voxels: int) -> None:
+        """See to it that no cell can overflow."""
+        if self._pending + voxels > _MOST:
             self._drain()
-        self._pending += scores.size
-        if self._float:
-            _count_floats(_probabilities(scores), marks, self.bins, self._cells[0])
-        elif len(self._cells) == 4:
-            _count_bytes(scores, marks, self._cells.reshape(-1))
-        else:
-            _count_words(scores, marks, self._cells[0])
+        self._pending += voxels
 
     def _drain(self) -> None:
         for bins, before in self._told.items():
@@ -184,123 +229,65 @@ class Counter:
 
     def _folded(self, bins: int) -> NDArray[np.uint32]:
         """The cells as ``[row, bin]`` in fewer bins, what is spare in its place; the ignored all in the first bin."""
-        found = np.zeros((_ROWS, bins), np.uint32)
-        _fold(self._cells, found)
+        found = np.zeros((counting.ROWS, bins), np.uint32)
+        counting.fold(self._cells, found)
         return found
+
+
+def _check_sizes(scores: NDArray[Any], labels: NDArray[Any]) -> None:
+    if scores.shape != labels.shape:
+        raise DataError(f"scores {scores.shape} and labels {labels.shape} differ in size")
+
+
+def _known(scores: NDArray[Any], labels: NDArray[Any], classes: int) -> bool:
+    """Whether the compiled loops take both as they are."""
+    return (
+        scores.dtype in (np.uint8, np.uint16, np.float32)
+        and labels.dtype in (np.int8, np.uint8, np.bool_)
+        and classes <= np.iinfo(np.int8).max
+    )
+
+
+def _limits(labels: NDArray[Any], classes: int) -> tuple[NDArray[np.uint8], np.uint8, np.uint8]:
+    """Labels of one byte as bytes, what to add to them, and the highest that may then be there."""
+    shift = int(labels.dtype == np.int8)
+    return labels.view(np.uint8), np.uint8(shift), np.uint8(classes - 1 + shift)
+
+
+def _check(wrong: int, scores: NDArray[Any], labels: NDArray[Any], classes: int) -> None:
+    """Refuse what a compiled loop has found, in words."""
+    if wrong == counting.LABEL:
+        _check_labels(labels, classes)
+    elif wrong == counting.SCORE:
+        _check_scores(scores)
 
 
 def _marks(labels: NDArray[Any], classes: int) -> NDArray[np.int8]:
     """Labels as int8 −1, 0, 1."""
     if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
         raise DataError(f"labels are {labels.dtype}; expected whole numbers: 1 boundary, 0 inside, -1 ignored")
+    _check_labels(labels, classes)
+    return np.where(labels > 1, 0, labels).astype(np.int8)
+
+
+def _check_labels(labels: NDArray[Any], classes: int) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low < IGNORED or high >= classes:
         raise DataError(
             f"labels hold {low if low < IGNORED else high}; expected -1 (ignored) or 0 to {classes - 1}: "
             "convert the labels to classes first"
         )
-    if high > 1:
-        labels = np.where(labels > 1, 0, labels)
-    labels = np.ascontiguousarray(labels)
-    return labels.view(np.int8) if labels.dtype.itemsize == 1 else labels.astype(np.int8)
 
 
-def _probabilities(scores: NDArray[Any]) -> NDArray[np.float32]:
-    # of floats from 0 to 1, and of no others, the bits are at most those of 1, seen as a whole number; -0 alone is missed
-    if scores.dtype != np.float32 or scores.view(np.uint32).max() > _ONE:
-        low, high = float(scores.min()), float(scores.max())
-        if not (low >= 0 and high <= 1):  # written so that not-a-number fails too
-            raise DataError(f"scores lie between {low:g} and {high:g}; expected probabilities from 0 to 1")
-    return scores.astype(np.float32, copy=False)
+def _probabilities(scores: NDArray[Any]) -> NDArray[Any]:
+    """Scores of a type that the compiled loops know."""
+    if not np.issubdtype(scores.dtype, np.floating):
+        return scores.astype(scores.dtype.newbyteorder("="), copy=False)
+    _check_scores(scores)
+    return scores.astype(np.float32)
 
 
-# The kernels take two steps through a piece that stays in the first cache level: the cells of its voxels, which is
-# vectorised, and the increments, which cannot be. In saturated predictions many neighbours fall into class 0 and bin 0,
-# and each increment would wait for the one before; they are spread over the spare row.
-
-
-@njit(nogil=True, cache=True, boundscheck=False)
-def _count_bytes(scores: NDArray[np.uint8], marks: NDArray[np.int8], cells: NDArray[np.uint32]) -> None:
-    spare = _spare(256).astype(np.uint16)
-    index = np.empty(_STEP, np.uint16)
-    words = index.view(np.uint64)  # four neighbours, one for each of the four tables
-    low, one = np.uint64(0xFFFF), np.uint32(1)
-    even = scores.size // _STEP * _STEP
-    for start in range(0, even, _STEP):
-        some, its_marks = scores[start : start + _STEP], marks[start : start + _STEP]
-        for j in range(_STEP):
-            cell = (np.uint16(its_marks[j] & 3) << np.uint16(8)) | np.uint16(some[j])
-            index[j] = cell | (np.uint16(cell == 0) * spare[j])
-        for j in range(_STEP // 4):
-            four = words[j]
-            cells[four & low] += one
-            cells[np.uint64(1024) + ((four >> np.uint64(16)) & low)] += one
-            cells[np.uint64(2048) + ((four >> np.uint64(32)) & low)] += one
-            cells[np.uint64(3072) + (four >> np.uint64(48))] += one
-    for i in range(even, scores.size):
-        cells[(np.uint32(marks[i] & 3) << np.uint32(8)) | scores[i]] += one
-
-
-@njit(nogil=True, cache=True, boundscheck=False)
-def _count_words(scores: NDArray[np.uint16], marks: NDArray[np.int8], cells: NDArray[np.uint32]) -> None:
-    spare = _spare(65536)
-    index = np.empty(_STEP, np.uint32)
-    even = scores.size // _STEP * _STEP
-    for start in range(0, even, _STEP):
-        some, its_marks = scores[start : start + _STEP], marks[start : start + _STEP]
-        for j in range(_STEP):
-            cell = (np.uint32(its_marks[j] & 3) << np.uint32(16)) | np.uint32(some[j])
-            index[j] = spare[j] if cell == 0 else cell
-        for j in range(_STEP):
-            cells[index[j]] += np.uint32(1)
-    for i in range(even, scores.size):
-        cells[(np.uint32(marks[i] & 3) << np.uint32(16)) | scores[i]] += np.uint32(1)
-
-
-# fast arithmetic is exact here: one product by a power of two, of numbers known to lie in [0, 1]
-@njit(nogil=True, cache=True, boundscheck=False, fastmath=True, error_model="numpy")
-def _count_floats(scores: NDArray[np.float32], marks: NDArray[np.int8], bins: int, cells: NDArray[np.uint32]) -> None:
-    scale, last, wide = np.float32(bins), np.int32(bins - 1), np.int32(bins)
-    spare = _spare(bins)
-    index = np.empty(_STEP, np.uint32)
-    even = scores.size // _STEP * _STEP
-    for start in range(0, even, _STEP):
-        # of an index that is a sum the compiler does not know that it is not negative, and does not vectorise; of slices it does
-        some, its_marks = scores[start : start + _STEP], marks[start : start + _STEP]
-        for j in range(_STEP):
-            cell = np.uint32(min(np.int32(some[j] * scale), last) + np.int32(its_marks[j] & 3) * wide)
-            index[j] = spare[j] if cell == 0 else cell
-        for j in range(_STEP):
-            cells[index[j]] += np.uint32(1)
-    for i in range(even, scores.size):
-        cells[np.uint32(min(np.int32(scores[i] * scale), last) + np.int32(marks[i] & 3) * wide)] += np.uint32(1)
-
-
-@njit(nogil=True, cache=True)
-def _spare(bins: int) -> NDArray[np.uint32]:
-    """Cells for the voxels of a piece that are of class 0 and bin 0, in turn."""
-    return (_SPARE * bins + np.arange(_STEP) % min(bins, _SPREAD)).astype(np.uint32)
-
-
-@njit(nogil=True, cache=True, boundscheck=False)
-def _fold(cells: NDArray[np.uint32], found: NDArray[np.uint32]) -> None:
-    """Add cells, ``[copy, row · bin]``, to ``[row, bin]`` of fewer bins; all that is spare or ignored to the first bin."""
-    wide, bins = cells.shape[1] // _ROWS, found.shape[1]
-    for copy in range(cells.shape[0]):
-        for row in range(2):
-            line = _halved(cells[copy, row * wide : (row + 1) * wide], bins)
-            for b in range(bins):
-                found[row, b] += line[b]
-        found[0, 0] += _halved(cells[copy, _SPARE * wide : _SPARE * wide + min(wide, _SPREAD)], 1)[0]
-        found[3, 0] += _halved(cells[copy, 3 * wide :], 1)[0]
-
-
-@njit(nogil=True, cache=True, boundscheck=False)
-def _halved(line: NDArray[np.uint32], bins: int) -> NDArray[np.uint32]:
-    """Sums of neighbours, until there are no more than ``bins``; pairs vectorise, sums of many do not."""
-    while line.size > bins:
-        sums = np.empty(line.size // 2, np.uint32)
-        for b in range(sums.size):
-            sums[b] = line[2 * b] + line[2 * b + 1]
-        line = sums
-    return line
+def _check_scores(scores: NDArray[Any]) -> None:
+    low, high = float(scores.min()), float(scores.max())
+    if not (low >= 0 and high <= 1):  # written so that not-a-number fails too
+        raise DataError(f"scores lie between {low:g} and {high:g}; expected probabilities from 0 to 1")

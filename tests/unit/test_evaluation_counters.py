@@ -131,3 +131,46 @@ def test_the_bound_of_average_precision_is_small_where_bins_are_and_0_where_noth
     assert 0 < fine < coarse / 4 < 0.01
     assert average_precision_error(counted(*scores_of("uint8", 100))) == 0
     assert average_precision_error(counted(np.float32([0.5]), np.int8([0]))) is None
+
+
+PARTS = [np.s_[0:1, :, :], np.s_[1:3, :, :], np.s_[3:5, 2:9, 1:30], np.s_[3:4, :, 30:31], np.s_[4:5, 0:1, :]]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+@pytest.mark.parametrize("kind", ["int8", "int32"])
+def test_parts_of_a_block_are_counted_as_if_each_were_alone(dtype: str, kind: str) -> None:
+    scores, labels = scores_of("float32" if dtype == "float64" else dtype, 5 * 11 * 40)
+    scores, labels = scores.astype(dtype).reshape(5, 11, 40), labels.astype(kind).reshape(5, 11, 40)
+    bins = 256 if dtype == "uint8" else 4096
+    counter, twin = Counter(scores.dtype), Counter(scores.dtype)
+    for _ in range(2):  # what was there before is no part's
+        found = counter.add_parts(scores, labels, PARTS, bins)
+        for part, one in zip(PARTS, found, strict=True):
+            twin.add(scores[part], labels[part])
+            wanted = twin.since(bins)
+            assert np.array_equal(one.counts, wanted.counts)
+            assert (one.ignored, one.divisor, one.exact) == (wanted.ignored, wanted.divisor, wanted.exact)
+    assert np.array_equal(counter.histogram().counts, twin.histogram().counts)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "bool", "int16", "uint64"])
+def test_labels_of_any_type_are_counted_alike_and_other_classes_as_0(kind: str) -> None:
+    labels = np.array([0, 1, 1, 0] if kind == "bool" else [0, 1, 2, 3]).astype(kind)
+    counter = Counter(np.uint8)
+    counter.add(np.array([7, 8, 9, 9], np.uint8), labels, 4)
+    found = counter.histogram()
+    assert found.positives == (labels == 1).sum()
+    assert found.counts[0, 9] == (labels[2:] != 1).sum()
+    with pytest.raises(
+        DataError, match="labels hold 4; expected -1 .ignored. or 0 to 3" if kind != "bool" else "hold 1"
+    ):
+        counter.add(np.zeros(2, np.uint8), np.array([0, 4]).astype(kind), 1 if kind == "bool" else 4)
+
+
+@pytest.mark.parametrize("wrong", [-2, -128, 2, 127])
+def test_labels_of_one_byte_just_outside_are_refused(wrong: int) -> None:
+    labels = np.array([0, 1, -1, wrong], np.int8)
+    with pytest.raises(DataError, match=f"labels hold {wrong}"):
+        Counter(np.uint8).add(np.zeros(4, np.uint8), labels)
+    with pytest.raises(DataError, match="labels hold 255"):
+        Counter(np.uint8).add(np.zeros(4, np.uint8), np.array([0, 1, 0, 255], np.uint8))
