@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 import weakref
@@ -87,3 +89,14 @@ def test_two_results_are_alive_at_most() -> None:
     with ahead((read for _ in range(20)), use) as found:
         assert len(list(found)) == 20
     assert most == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
+def test_what_is_done_with_a_block_stands_back_and_nothing_else() -> None:
+    def here() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    usual = here()
+    with ahead([here], lambda reader: (reader, here())) as found:
+        assert list(found) == [(usual, min(usual + 5, 19))]
+    assert here() == usual
