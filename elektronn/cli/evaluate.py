@@ -59,6 +59,9 @@ def arguments(verb: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Evaluate."""
+    from elektronn.prediction.allocator import keep_memory
+
+    keep_memory()
     if not given.segmentation and (given.background or given.border_nm):
         raise ConfigError("--background and --border-nm are about segments; add --segmentation or leave them out")
     if given.segmentation or given.thinned:
