@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from elektronn.artefacts import prepare
 from elektronn.cli.options import params_of, settings_arguments
 from elektronn.cli.progress import Display
 from elektronn.errors import ConfigError, GeometryError, at
+from elektronn.volumes.address import Address
 
 if TYPE_CHECKING:
     from elektronn.config.tree import Experiment, Params
@@ -84,7 +86,7 @@ def _run_arguments(part: argparse.ArgumentParser) -> None:
     part.add_argument(
         "--print", action="store_true", help="print the state (JSON) or the program only; nothing is opened"
     )
-    part.add_argument("--port", type=_whole(0), default=0, help="of the local server; default: any that is free")
+    part.add_argument("--port", type=_whole(0, 65535), default=0, help="of the local server; default: any that is free")
     part.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="to listen at; by default only this machine can connect"
     )
@@ -119,6 +121,8 @@ def run(given: argparse.Namespace) -> None:
         return
     from elektronn.config.load import experiment_of
 
+    if given.params is None and Path("params.yaml").is_file():
+        given.params = Path("params.yaml")
     params = params_of(given)
     experiment = experiment_of(params, given.experiment)
     prepare(given.out)
@@ -136,8 +140,20 @@ def _world(given: argparse.Namespace, params: Params, experiment: Experiment) ->
     settings = (experiment.network, experiment.sampling, experiment.training)
     if experiment.data is not None:
         return of_class(experiment.data, *settings)
-    rows = named_volumes(given.train) or table_volumes(params, experiment)["train"]
+    rows = named_volumes(given.train) or _made(params, experiment) or table_volumes(params, experiment)["train"]
     return of_volumes(rows, [], *settings)
+
+
+def _made(params: Params, experiment: Experiment) -> list[tuple[str, Address, Address]]:
+    """The volumes to train on with the boundary maps that the workflow has made of their IDs; none if one is not there."""
+    from elektronn.volumes.table import data_root, rows_of
+
+    if params.boundaries.source != "ids" or experiment.data is not None:
+        return []
+    rows = [row for row in rows_of(params.volumes, data_root(params.data_root)) if row.role == "train"]
+    wanted = [row for row in rows if not experiment.volumes or row.name in experiment.volumes]
+    made = [(row.name, row.image, Address(Path("data/interim/labels") / f"{row.name}.h5")) for row in wanted]
+    return made if all(labels.path.is_file() for *_, labels in made) else []
 
 
 def _supplies(experiment: Experiment, world: World) -> Callable[[int], Supply]:
@@ -178,12 +194,13 @@ def _draw_augmentations(given: argparse.Namespace, experiment: Experiment, world
     return f"augmentations of the first {found.count} training examples of experiment {given.experiment}"
 
 
-def _whole(least: int) -> Callable[[str], int]:
-    """Reader of a whole number not below ``least``."""
+def _whole(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """Reader of a whole number from ``least`` to ``most``."""
+    limits = f"{least} or more" if most == math.inf else f"{least} to {most}"
 
     def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"'{text}': write a whole number, {least} or more")
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"'{text}': write a whole number, {limits}")
         return int(text)
 
     return read

@@ -128,6 +128,10 @@ def experiment_of(params: Params, name: str) -> Experiment:
     Raises:
         ConfigError: no such experiment; names the nearest.
     """
+    if not params.experiments:
+        raise ConfigError(
+            f"experiment '{name}': the settings have none; name a file that has, such as --params params.yaml"
+        )
     return lookup(params.experiments, name, "experiment")
 
 

@@ -254,13 +254,15 @@ def save(sections: Sections, numbers: Sequence[int], picture: Path) -> None:
     """Some sections as a PNG: a row each, every layer and the overlay side by side; no display is needed.
 
     Raises:
-        ConfigError: there is no such section.
+        ConfigError: there is no such section; another kind of picture is asked for.
         StorageError: it cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     scene, panels = sections.scene, Board(sections).panels
+    if picture.suffix.lower() != ".png":
+        raise ConfigError(f"{picture}: the picture is a PNG; name a file that ends .png")
     for z in numbers:
         if not 0 <= z < scene.size.z:
             raise ConfigError(f"section {z}: the volume has the sections 0 to {scene.size.z - 1}")

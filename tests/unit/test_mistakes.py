@@ -92,6 +92,14 @@ MODEL = ["predict", "--model", "models/plain.safetensors"]
         (["report", "neuro", "page.html"], 2, "nothing to report of neuro: name its files"),
         (["curves", "neuro"], 4, "neuro: no history.csv and no events.jsonl there; give an experiment"),
         (["view", "gone.zarr", "--print"], 2, "gone.zarr: no such file; check the path, or name an experiment"),
+        (
+            ["train", "net", "--model", "m.safetensors"],
+            2,
+            "experiment 'net': the settings have none; name a file that has",
+        ),
+        (["view", "a.h5:raw", "--port", "99999"], 2, "--port: '99999': write a whole number, 0 to 65535"),
+        (["view", "a.h5:raw", "--save", "look.jpg"], 2, "look.jpg: the picture is a PNG; name a file that ends .png"),
+        (["evaluate", "a.h5:raw", "--json", "m.json"], 2, "1 volumes stand there; name PREDICTION and LABELS"),
         (["volume", "a", "a.json", "--image", "a.h5:raw", "--role", "tset"], 2, "--role: invalid choice: 'tset'"),
     ],
 )
@@ -157,6 +165,16 @@ def test_who_interrupts_a_prediction_is_told_that_it_can_go_on(here: Path, capsy
 def test_a_batch_that_is_no_npy_file_is_named(here: Path, capsys: Any) -> None:
     text = said(capsys, [*MODEL, "--strided", "a.h5:raw", "o.npy"], 4)
     assert "a.h5: a batch is an .npy file of numbers" in text
+
+
+def test_a_batch_is_drawn_with_what_the_workflow_has_made(here: Path, capsys: Any) -> None:
+    settings = f"network: {json.dumps(NETWORK)}, sampling: {{batch_size: 1, workers: 0}}"
+    Path("params.yaml").write_text(f"volumes: volumes.tsv\nexperiments: {{net: {{{settings}}}}}\n")
+    Path("volumes.tsv").write_text(TABLE)
+    words = ["view", "batch", "net", "batch.png", "--examples", "1"]
+    assert "nothing to train on; give at least one --train" in said(capsys, words, 2)
+    said(capsys, ["boundaries", "a.h5:ids", "data/interim/labels/a.h5"], 0)
+    assert "batch.png: 1 training examples of experiment net" in said(capsys, words, 0)
 
 
 def test_boundaries_of_an_image_are_warned_of(here: Path, capsys: Any) -> None:
