@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 
 import torch
@@ -65,7 +66,8 @@ class Update:
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             loss = loss.detach()
-            self.group.add_up([loss, *(p.grad for p in self.network.parameters() if p.grad is not None)])
+            if self.group.size > 1:
+                self.group.add_up([loss, *(p.grad for p in self.network.parameters() if p.grad is not None)])
             return loss
 
         loss: Tensor = optimiser.step(evaluate)  # type: ignore[assignment, arg-type]
@@ -90,9 +92,9 @@ class Update:
         rows = (batch.weights, batch.labelled, batch.absent)
         return Extras(*(None if row is None else torch.as_tensor(row).to(self.device) for row in rows))
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[object]:
         """The block in which the network computes with the precision of the settings."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16) if self.settings.precision == "bf16" else nullcontext()
 
 
 def compiled(network: Network, how: str, device: torch.device) -> Callable[[Tensor], Tensor]:
