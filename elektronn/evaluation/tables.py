@@ -27,6 +27,7 @@ def measures(histogram: Histogram, threshold: float) -> dict[str, Any]:
         "roc_area": curves.roc_area(histogram),
         "roc_area_error": curves.roc_area_error(histogram),
         "average_precision": curves.average_precision(histogram),
+        "average_precision_error": curves.average_precision_error(histogram),
         "calibration_error": curves.calibration_error(histogram),
         "f1": table.f1,
         "accuracy": table.accuracy,

@@ -12,6 +12,7 @@ from elektronn.errors import DataError
 from elektronn.evaluation import counters
 from elektronn.evaluation.counters import Counter, Histogram
 from elektronn.evaluation.curves import average_precision, average_precision_error, roc_area, roc_area_error
+from elektronn.evaluation.tables import measures
 
 
 def scores_of(dtype: str, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,3 +175,9 @@ def test_labels_of_one_byte_just_outside_are_refused(wrong: int) -> None:
         Counter(np.uint8).add(np.zeros(4, np.uint8), labels)
     with pytest.raises(DataError, match="labels hold 255"):
         Counter(np.uint8).add(np.zeros(4, np.uint8), np.array([0, 1, 0, 255], np.uint8))
+
+
+def test_metrics_tell_both_bounds() -> None:
+    found = measures(counted(*scores_of("float32", 5000), 64), 0.5)
+    assert 0 < found["average_precision_error"] < 0.1
+    assert 0 < found["roc_area_error"] < 0.1
