@@ -149,7 +149,7 @@ def _factors(x: Tensor, features: int) -> Factors:
         return x.detach().numpy()
     stored = _array(x)
     pairs = np.empty((stored.shape[0], (features + 1) // 2, *stored.shape[2:]), np.int32)
-    _share(interleave(), (stored, pairs), pairs.shape[0] * pairs.shape[1])
+    _share(interleave, (stored, pairs), pairs.shape[0] * pairs.shape[1])
     return pairs
 
 
@@ -160,7 +160,7 @@ def _input_gradient(wide: Tensor, weight: Tensor, shape: Shape) -> Tensor:
     taps = packed.shape[1] // shape.kernel.z
     offsets = _offsets_back(packed.shape[1] // shape.kernel.voxels, wide.shape[2], shape)
     given = (factors, packed, offsets, (shape.kernel.z, taps), _array(found))
-    _share(back_to_input(), given, len(wide) * shape.depth)
+    _share(back_to_input, given, len(wide) * shape.depth)
     return found[:, :features]
 
 
@@ -168,7 +168,7 @@ def _weight_gradient(wide: Tensor, lead: int, x: Tensor, weight: Tensor, shape: 
     found = torch.empty_like(weight, memory_format=torch.contiguous_format)
     offsets = _offsets(weight.shape[1], shape, "cz", x.itemsize)
     given = (_array(wide), lead, _array(x), offsets, found.view(len(found), -1).numpy())
-    _share(back_to_weights(), given, wide.shape[1] // ROWS)
+    _share(back_to_weights, given, wide.shape[1] // ROWS)
     return found
 
 
@@ -180,7 +180,7 @@ def _in_rows(weight: Tensor, dtype: torch.dtype) -> Factors:
     size = (-(-features // ROWS), planes * -(-channels // together) * height * width, ROWS, 1)
     stored = _array(weight.detach().to(dtype))
     packed = np.zeros(size, kind)
-    in_rows()(stored, packed.view(stored.dtype))
+    in_rows(stored, packed.view(stored.dtype))
     found: Factors = packed[..., 0]
     return found
 

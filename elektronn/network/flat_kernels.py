@@ -9,16 +9,15 @@ function is compiled for the kind that it is given.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from elektronn.compiled import compiled
 from elektronn.network import flat_code
 from elektronn.network.flat_code import COLUMNS, LANES, ROWS, convolve, correlate, number, pair
 
@@ -28,8 +27,7 @@ Factors = NDArray[np.float32] | NDArray[np.int32]
 Integers = NDArray[np.int64]
 Kernel = Callable[..., None]
 
-STAMP = zlib.crc32(Path(flat_code.__file__).read_bytes())
-"""Of the code that the kernels are made of: numba compares only their own file with what it has cached."""
+_compiled = compiled(flat_code)
 
 NONE = 255
 """In place of a place in a window: the value did not pass."""
@@ -69,9 +67,8 @@ def _plane(source: int, target: Any, weights: Factors, bias: Floats, offsets: In
 @cache
 def forward(window_y: int, window_x: int) -> Kernel:
     """Convolution, maxima of windows, and what is above zero of them if wanted."""
-    stamp = STAMP
 
-    @numba.njit(cache=True, nogil=True)
+    @_compiled
     def planes(
         x: Factors,
         weights: Factors,
@@ -87,7 +84,6 @@ def forward(window_y: int, window_x: int) -> Kernel:
 
         ``reach`` is the height and width of the maps before pooling. ``part``: of all planes of the batch.
         """
-        assert stamp >= 0  # part of the key of the cache
         width, depth = x.shape[4], out.shape[2]
         size = (reach[0] - 1) * width + reach[1]
         maps = np.empty((weights.shape[0] * ROWS, reach[0], width), out.dtype)
@@ -119,10 +115,9 @@ def forward(window_y: int, window_x: int) -> Kernel:
 @cache
 def spread(window_y: int, window_x: int) -> Kernel:
     """The way back through windows: gradients of maxima to where those stood, zeros between and around."""
-    stamp = STAMP
 
     # sums of a row lane by lane, always in one order
-    @numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
+    @compiled(flat_code, fastmath={"reassoc"})
     def features(
         upstream: Stored,
         places: NDArray[np.uint8],
@@ -136,7 +131,6 @@ def spread(window_y: int, window_x: int) -> Kernel:
 
         ``part``: of all features of the batch, those included that only fill the last tile.
         """
-        assert stamp >= 0  # part of the key of the cache
         for task in range(part[0], part[1]):
             b, c = task // wide.shape[1], task % wide.shape[1]
             if c >= upstream.shape[1]:
@@ -167,120 +161,89 @@ def spread(window_y: int, window_x: int) -> Kernel:
     return made
 
 
-@cache
-def back_to_input() -> Kernel:
-    """The way back through the convolution to its input."""
-    stamp = STAMP
+@_compiled
+def back_to_input(
+    wide: Factors,
+    weights: Factors,
+    offsets: Integers,
+    taps: tuple[int, int],
+    found: Stored,
+    part: tuple[int, int],
+) -> None:
+    """The way back to the input: its gradient ``found (b, ci', z, y, x)`` from gradients with borders of zeros.
 
-    @numba.njit(cache=True, nogil=True)
-    def planes(
-        wide: Factors,
-        weights: Factors,
-        offsets: Integers,
-        taps: tuple[int, int],
-        found: Stored,
-        part: tuple[int, int],
-    ) -> None:
-        """Gradient of the input, ``found (b, ci', z, y, x)``, from gradients with borders of zeros.
-
-        ``taps``: how many along z, and how many entries of ``offsets`` belong to each.
-        """
-        assert stamp >= 0  # part of the key of the cache
-        none = np.zeros(found.shape[1], np.float32)
-        size, after = found.shape[3] * found.shape[4], wide.shape[2]
-        for task in range(part[0], part[1]):
-            b, z = task // found.shape[2], task % found.shape[2]
-            here = wide.ctypes.data + b * wide.strides[0] + z * wide.strides[2]
-            there = found.ctypes.data + b * found.strides[0] + z * found.strides[2]
-            known = (taps[1] * max(0, z - after + 1), taps[1] * (min(taps[0] - 1, z) + 1))
-            _plane(here, (there, found.strides[1], found.itemsize), weights, none, offsets, known, size)
-
-    made: Kernel = planes
-    return made
+    ``taps``: how many along z, and how many entries of ``offsets`` belong to each.
+    """
+    none = np.zeros(found.shape[1], np.float32)
+    size, after = found.shape[3] * found.shape[4], wide.shape[2]
+    for task in range(part[0], part[1]):
+        b, z = task // found.shape[2], task % found.shape[2]
+        here = wide.ctypes.data + b * wide.strides[0] + z * wide.strides[2]
+        there = found.ctypes.data + b * found.strides[0] + z * found.strides[2]
+        known = (taps[1] * max(0, z - after + 1), taps[1] * (min(taps[0] - 1, z) + 1))
+        _plane(here, (there, found.strides[1], found.itemsize), weights, none, offsets, known, size)
 
 
-@cache
-def back_to_weights() -> Kernel:
-    """The way back through the convolution to its weights."""
-    stamp = STAMP
-
-    @numba.njit(cache=True, nogil=True)
-    def blocks(wide: Stored, lead: int, x: Stored, offsets: Integers, found: Floats, part: tuple[int, int]) -> None:
-        """Gradient of the weights, ``found (co, taps)``; ``part``: of the tiles of its features."""
-        assert stamp >= 0  # part of the key of the cache
-        steps, some = np.array([wide.strides[2], x.strides[2]]), np.empty(ROWS * COLUMNS, np.float32)
-        # behind the last row of outputs stands nothing but zeros
-        rows = x.shape[3] * x.shape[4]
-        size = min(wide.shape[3] - lead, rows - (np.max(offsets) // x.itemsize) % rows)
-        for block in range(part[0], part[1]):
-            for group in range(offsets.size // COLUMNS):
-                for b in range(x.shape[0]):
-                    correlate(
-                        x.dtype,
-                        wide.ctypes.data + b * wide.strides[0] + block * ROWS * wide.strides[1] + wide.itemsize * lead,
-                        wide.strides[1],
-                        x.ctypes.data + b * x.strides[0],
-                        offsets.ctypes.data + 8 * COLUMNS * group,
-                        size,
-                        wide.shape[2],
-                        steps.ctypes.data,
-                        some.ctypes.data,
-                    )
-                    for i in range(block * ROWS, min((block + 1) * ROWS, found.shape[0])):
-                        for j in range(group * COLUMNS, min((group + 1) * COLUMNS, found.shape[1])):
-                            new = some[i % ROWS * COLUMNS + j % COLUMNS]
-                            found[i, j] = new + (found[i, j] if b else np.float32(0))
-
-    made: Kernel = blocks
-    return made
+@_compiled
+def back_to_weights(
+    wide: Stored, lead: int, x: Stored, offsets: Integers, found: Floats, part: tuple[int, int]
+) -> None:
+    """The way back to the weights: their gradient ``found (co, taps)``; ``part``: of the tiles of its features."""
+    steps, some = np.array([wide.strides[2], x.strides[2]]), np.empty(ROWS * COLUMNS, np.float32)
+    # behind the last row of outputs stands nothing but zeros
+    rows = x.shape[3] * x.shape[4]
+    size = min(wide.shape[3] - lead, rows - (np.max(offsets) // x.itemsize) % rows)
+    for block in range(part[0], part[1]):
+        for group in range(offsets.size // COLUMNS):
+            for b in range(x.shape[0]):
+                correlate(
+                    x.dtype,
+                    wide.ctypes.data + b * wide.strides[0] + block * ROWS * wide.strides[1] + wide.itemsize * lead,
+                    wide.strides[1],
+                    x.ctypes.data + b * x.strides[0],
+                    offsets.ctypes.data + 8 * COLUMNS * group,
+                    size,
+                    wide.shape[2],
+                    steps.ctypes.data,
+                    some.ctypes.data,
+                )
+                for i in range(block * ROWS, min((block + 1) * ROWS, found.shape[0])):
+                    for j in range(group * COLUMNS, min((group + 1) * COLUMNS, found.shape[1])):
+                        new = some[i % ROWS * COLUMNS + j % COLUMNS]
+                        found[i, j] = new + (found[i, j] if b else np.float32(0))
 
 
-@cache
-def in_rows() -> Kernel:
-    """Weights in the order that tiles want them."""
-    stamp = STAMP
+@_compiled
+def in_rows(weight: Stored, packed: Stored) -> None:
+    """Weights in the order that tiles want them, n neighbouring c together.
 
-    @numba.njit(cache=True, nogil=True)
-    def packing(weight: Stored, packed: Stored) -> None:
-        """``weight (features, kz, c, ky, kx)`` into zeros ``packed (tiles, taps, ROWS, n)``, n neighbouring c together."""
-        assert stamp >= 0  # part of the key of the cache
-        features, planes, channels, height, width = weight.shape
-        voxels, together = height * width, packed.shape[3]
-        groups = (channels + together - 1) // together
-        for i in range(features):
-            for z in range(planes):
-                for c in range(channels):
-                    first = (z * groups + c // together) * voxels
-                    into = packed[i // ROWS, first : first + voxels, i % ROWS, c % together]
-                    some = weight[i, z, c]
-                    for y in range(height):
-                        for x in range(width):
-                            into[y * width + x] = some[y, x]
-
-    made: Kernel = packing
-    return made
+    ``weight (features, kz, c, ky, kx)`` into zeros ``packed (tiles, taps, ROWS, n)``.
+    """
+    features, planes, channels, height, width = weight.shape
+    voxels, together = height * width, packed.shape[3]
+    groups = (channels + together - 1) // together
+    for i in range(features):
+        for z in range(planes):
+            for c in range(channels):
+                first = (z * groups + c // together) * voxels
+                into = packed[i // ROWS, first : first + voxels, i % ROWS, c % together]
+                some = weight[i, z, c]
+                for y in range(height):
+                    for x in range(width):
+                        into[y * width + x] = some[y, x]
 
 
-@cache
-def interleave() -> Kernel:
-    """Neighbouring features side by side."""
-    stamp = STAMP
-
-    @numba.njit(cache=True, nogil=True)
-    def features(planar: NDArray[np.int16], pairs: NDArray[np.int32], part: tuple[int, int]) -> None:
-        """``planar (b, c, …)`` → ``pairs (b, (c + 1) // 2, …)`` of neighbouring features; ``part``: of those of the batch."""
-        assert stamp >= 0  # part of the key of the cache
-        planar, size = planar.reshape(planar.shape[0], planar.shape[1], -1), pairs[0, 0].size
-        for task in range(part[0], part[1]):
-            b, c = task // pairs.shape[1], 2 * (task % pairs.shape[1])
-            first, into = planar[b, c], pairs[b, c // 2].reshape(size)
-            if c + 1 < planar.shape[1]:
-                second = planar[b, c + 1]
-                for p in range(size):
-                    into[p] = pair(first[p], second[p])
-            else:
-                for p in range(size):
-                    into[p] = pair(first[p], np.int16(0))
-
-    made: Kernel = features
-    return made
+@_compiled
+def interleave(planar: NDArray[np.int16], pairs: NDArray[np.int32], part: tuple[int, int]) -> None:
+    """Neighbouring features side by side: ``planar (b, c, …)`` → ``pairs (b, (c + 1) // 2, …)``; ``part``: of all pairs."""
+    planar, size = planar.reshape(planar.shape[0], planar.shape[1], -1), pairs[0, 0].size
+    for task in range(part[0], part[1]):
+        b, c = task // pairs.shape[1], 2 * (task % pairs.shape[1])
+        first, into = planar[b, c], pairs[b, c // 2].reshape(size)
+        if c + 1 < planar.shape[1]:
+            second = planar[b, c + 1]
+            for p in range(size):
+                into[p] = pair(first[p], second[p])
+        else:
+            for p in range(size):
+                into[p] = pair(first[p], np.int16(0))

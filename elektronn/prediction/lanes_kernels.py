@@ -6,16 +6,15 @@ kernel is one offset whatever the feature. Their numbers are passed as int64 arr
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from elektronn.compiled import compiled
 from elektronn.prediction import lanes_code
 from elektronn.prediction.lanes_code import (
     LANES,
@@ -42,8 +41,7 @@ FEW, MANY = 3, 8
 TILES = 3
 """Winograd tiles that are multiplied together; with 8 rows they fill the registers."""
 
-STAMP = zlib.crc32(Path(lanes_code.__file__).read_bytes())
-"""Of the code that the kernels are made of: numba compares only their own file with what it has cached."""
+_compiled = compiled(lanes_code)
 
 _VECTOR = 4 * LANES
 _WIDE = TILES * _VECTOR
@@ -68,10 +66,10 @@ def scratch_floats(taps: int, before: int, written: int, paired: bool) -> int:
 @cache
 def direct(rows: int, relu: int) -> Kernel:
     """A convolution tap by tap; features in blocks of ``rows``."""
-    stamp, vectors = STAMP, DIRECT if rows > FEW else MANY
+    vectors = DIRECT if rows > FEW else MANY
     wide = vectors * _VECTOR
 
-    @numba.njit(cache=True, nogil=True)
+    @_compiled
     def layer(
         source: Floats,
         target: Floats,
@@ -84,7 +82,6 @@ def direct(rows: int, relu: int) -> Kernel:
         part: Integers,
     ) -> None:
         """``count`` floats of the planes ``part[0] ≤ z < part[1]``; up to 31 floats behind them are overwritten."""
-        assert stamp >= 0  # part of the key of the cache
         size = 4 * rows * offsets.size
         blocks, whole = bias.size // rows, 4 * count // wide * wide
         for z in range(part[0], part[1]):
@@ -97,7 +94,8 @@ def direct(rows: int, relu: int) -> Kernel:
                 for i in range(whole, 4 * count, DIRECT * _VECTOR):
                     convolve(rows, DIRECT, relu, here + i, places, taps, weight, shift, there + i, channel)
 
-    return layer
+    made: Kernel = layer
+    return made
 
 
 @cache
@@ -116,9 +114,9 @@ def winograd(kernel: int, rows: int, relu: int, paired: int) -> Kernel:
     - counts: taps along z, features before, features after; depth, height and width of the output.
     - scratch: :func:`scratch_floats` of them.
     """
-    edge, stamp, together = WINDOW + 1 - kernel, STAMP, 1 + paired
+    edge, together = WINDOW + 1 - kernel, 1 + paired
 
-    @numba.njit(cache=True, nogil=True)
+    @_compiled
     def layer(
         source: Floats,
         target: Floats,
@@ -129,7 +127,6 @@ def winograd(kernel: int, rows: int, relu: int, paired: int) -> Kernel:
         part: Integers,
         scratch: Floats,
     ) -> None:
-        assert stamp >= 0  # part of the key of the cache
         channel, plane, row = pitches
         taps, before, after, depth, height, width = counts
         span = taps + paired  # planes that are needed at a time, and products
@@ -175,7 +172,8 @@ def winograd(kernel: int, rows: int, relu: int, paired: int) -> Kernel:
                                 edge, relu, found, step, bias.ctypes.data + 4 * c, line + places[t], row, _VECTOR
                             )
 
-    return layer
+    made: Kernel = layer
+    return made
 
 
 @numba.njit(nogil=True)  # cached as part of its caller alone, whose key knows the code
@@ -187,7 +185,7 @@ def _enter(source: int, channel: int, row: int, places: Integers, features: int,
             analyse(source + c * channel + places[t], row, _VECTOR, target, features * _WIDE + _VECTOR, channel)
 
 
-@numba.njit(cache=True, nogil=True)
+@_compiled
 def largest(source: Floats, target: Floats, offsets: Integers, pitches: Integers, counts: Integers) -> None:
     """Maxima over two or more taps at ``offsets``: the first floats of each plane.
 
@@ -212,19 +210,19 @@ def largest(source: Floats, target: Floats, offsets: Integers, pitches: Integers
                     _raise(source[start + offsets[k] : stop + offsets[k]], target[start:stop])
 
 
-@numba.njit(cache=True, nogil=True)
+@_compiled
 def _larger(a: Floats, b: Floats, target: Floats) -> None:
     for i in range(target.size):
         target[i] = a[i] if a[i] > b[i] else b[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@_compiled
 def _raise(source: Floats, target: Floats) -> None:
     for i in range(target.size):
         target[i] = source[i] if source[i] > target[i] else target[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@_compiled
 def scatter(
     source: Floats,
     pitches: Integers,
@@ -292,7 +290,7 @@ def _quarters(origins: Integers, y: int, strides: Integers, extent: Integers, ro
     return int(max(count, 0))
 
 
-@numba.njit(cache=True, nogil=True)
+@_compiled
 def gather(
     source: Floats,
     pitches: Integers,

@@ -1,15 +1,15 @@
 """Examples of flips, warps and grey curves in two compiled calls: all draws and the place, then image and labels.
 
 The interpreter's lock is held only between them. What is drawn in which order is what :class:`~.spatial.Flip`,
-:class:`~.spatial.Warp` and :class:`~.grey.Grey` draw; the laws of the sampler compare. Whoever changes what is called here
-touches this file, as numba looks only here whether what it has cached is old.
+:class:`~.spatial.Warp` and :class:`~.grey.Grey` draw; the laws of the sampler compare.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from elektronn.compiled import compiled
+from elektronn.sampling import kernels, philox, places, row_code, rows
 from elektronn.sampling.kernels import look_up, nearest
 from elektronn.sampling.philox import coin, fill, fraction
 from elektronn.sampling.places import extent, is_straight, moved, product, projection, settle
@@ -22,7 +22,10 @@ MATRIX, START, STOP, CURVES = 0, 16, 19, 22
 """Where in a draft the map (4×4), the box of the image (zyx each) and the curves of the channels (4 each) begin."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+_compiled = compiled(kernels, philox, places, row_code, rows, error_model="numpy")
+
+
+@_compiled
 def _turn(words, may, matrix):  # type: ignore[no-untyped-def]
     """A flip: mirrored along z, y, x and y exchanged with x where it ``may`` be (4) and the coin says so."""
     y, x = (2, 1) if may[3] and coin(words, 3) else (1, 2)
@@ -35,7 +38,7 @@ def _turn(words, may, matrix):  # type: ignore[no-untyped-def]
     return product(matrix, turn)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _warp(words, numbers, patch, matrix):  # type: ignore[no-untyped-def]
     """A warp of ``numbers``: amount, ranges (5)."""
     drawn = np.empty(10)
@@ -45,7 +48,7 @@ def _warp(words, numbers, patch, matrix):  # type: ignore[no-untyped-def]
     return product(matrix, projection(drawn, numbers[1:], numbers[0], patch))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _curves(words, grey, channels, curves):  # type: ignore[no-untyped-def]
     """Whether there is one, a, b and g of the grey curve of every one of some channels, drawn one after the other."""
     at = 0
@@ -60,7 +63,7 @@ def _curves(words, grey, channels, curves):  # type: ignore[no-untyped-def]
             at += 3
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def draft(key, step, example, shares, frames, spatial, grey, channels, patch, outputs, draft):  # type: ignore[no-untyped-def]
     """Draw and place one example.
 
@@ -103,7 +106,7 @@ def draft(key, step, example, shares, frames, spatial, grey, channels, patch, ou
     return cube if fits else -1, is_warped
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _cut_straight(box, matrix, scale, curve, out):  # type: ignore[no-untyped-def]
     """A patch that is only cut, mirrored and turned, through a table."""
     table = np.empty((1, 1, 256), np.float32)
@@ -114,7 +117,7 @@ def _cut_straight(box, matrix, scale, curve, out):  # type: ignore[no-untyped-de
     look_up(box, matrix, table[0, 0], out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def cut(draft, image, scale, labels, origin, first, stride, patches, targets):  # type: ignore[no-untyped-def]
     """Fill ``patches`` (czyx) and ``targets`` (zyx) with what a draft takes from an image (czyx bytes) and its labels (zyx)."""
     matrix, curves = draft[MATRIX:START].reshape(4, 4), draft[CURVES:].reshape(-1, 4)

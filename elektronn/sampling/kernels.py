@@ -8,19 +8,22 @@ does not depend on the processor.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from elektronn.compiled import compiled
+from elektronn.sampling import row_code
 from elektronn.sampling.row_code import call_up
 
+_compiled = compiled(row_code, error_model="numpy")
 
-@njit(nogil=True, cache=True, error_model="numpy")
+
+@_compiled
 def _spline(t):  # type: ignore[no-untyped-def]
     """Weights of the four control points around a place, ``t`` = 0…1 past the second."""
     s = 1 - t
     return s * s * s / 6, (3 * t * t * t - 6 * t * t + 4) / 6, (3 * s * s * s - 6 * s * s + 4) / 6, t * t * t / 6
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def ripple_section(controls, step, z, out):  # type: ignore[no-untyped-def]
     """Control points ``(3, gy, gx)`` of one section of the patch, from those of the grid ``(3, gz, gy, gx)``."""
     cell = z // step
@@ -33,7 +36,7 @@ def ripple_section(controls, step, z, out):  # type: ignore[no-untyped-def]
                 out[axis, j, k] = p * near + middle + s * far
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def ripple_line(section, step, y, out):  # type: ignore[no-untyped-def]
     """Control points ``(3, gx)`` of one row of the patch, from those of its section."""
     cell = y // step
@@ -44,7 +47,7 @@ def ripple_line(section, step, y, out):  # type: ignore[no-untyped-def]
             out[axis, k] = p * section[axis, cell, k] + middle + s * section[axis, cell + 3, k]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def ripple_row(row, step, columns, out):  # type: ignore[no-untyped-def]
     """Displacements along one row, whose control points are ``row`` (3, gx): a cubic between two of them."""
     scale = np.float32(1) / np.float32(step)
@@ -59,7 +62,7 @@ def ripple_row(row, step, columns, out):  # type: ignore[no-untyped-def]
                 out[axis, start + n] = ((c3 * t + c2) * t + c1) * t + c0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def look_up(box, matrix, table, out):  # type: ignore[no-untyped-def]
     """``table[voxel]`` of bytes (zyx) along a map (4×4) that only moves, mirrors and exchanges axes."""
     step, begin = np.zeros(3, np.int64), np.empty(3, np.int64)
@@ -78,7 +81,7 @@ def look_up(box, matrix, table, out):  # type: ignore[no-untyped-def]
                 out[z, y, k] = table[row[x + k * step[2]]]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _row_places(m, shifts, section, spacing, z, y, first, step, row, out):  # type: ignore[no-untyped-def]
     """Where the voxels ``first + k·step`` of one row of the patch come from; ``out``: ``(3, count)`` float64."""
     h0, h1 = m[0, 0] * z + m[0, 1] * y + m[0, 3], m[1, 0] * z + m[1, 1] * y + m[1, 3]
@@ -101,7 +104,7 @@ def _row_places(m, shifts, section, spacing, z, y, first, step, row, out):  # ty
                     out[axis, k] += weights[c] * row[axis, cell + c]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def nearest(source, matrix, shifts, controls, spacing, start, stride, out):  # type: ignore[no-untyped-def]
     """The nearest voxels of ``source`` at the patch voxels ``start + i·stride`` only; halves go up."""
     flat, size, rows, count = source.reshape(-1), source.shape, out.shape[1], out.shape[2]
@@ -128,7 +131,7 @@ def nearest(source, matrix, shifts, controls, spacing, start, stride, out):  # t
                 out[i, j, k] = flat[np.uint64(index[j, k])]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def linear(source, matrix, shifts, controls, spacing, start, stride, out):  # type: ignore[no-untyped-def]
     """As :func:`nearest`, but trilinear; a neighbour without weight (below a millionth) does not count, even if NaN."""
     top, left, right = source.shape[0] - 1, source.shape[1] - 1, source.shape[2] - 1

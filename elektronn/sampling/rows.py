@@ -1,10 +1,9 @@
 """The row kernel: samples of a warped patch row by row.
 
 A strip of rows goes through stages, each a loop over short buffers: coordinates, the corners of every voxel and their
-mean, the grey curve. All are vector code (:mod:`~elektronn.sampling.row_code`; whoever changes it touches this file and
-``kernels``, as numba looks only here whether what it has cached is old) but the loads of the corners: a single one per voxel
-of bytes, because the four voxels that lie around a place in z and y are packed into one word before, and the neighbour
-along x is the next.
+mean, the grey curve. All are vector code (:mod:`~elektronn.sampling.row_code`) but the loads of the corners: a single one
+per voxel of bytes, because the four voxels that lie around a place in z and y are packed into one word before, and the
+neighbour along x is the next.
 
 The caller answers for coordinates; indices are clamped all the same.
 """
@@ -12,8 +11,9 @@ The caller answers for coordinates; indices are clamped all the same.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from elektronn.compiled import compiled
+from elektronn.sampling import kernels, row_code
 from elektronn.sampling.kernels import ripple_line, ripple_row, ripple_section
 from elektronn.sampling.row_code import DESK, LANES, LINE, OFFSETS, PIECE, bend, blend, call_up, locate, weave
 
@@ -25,7 +25,10 @@ STRIP = 640
 """Voxels of the rows that go through the stages together: what they leave on the desk stays in the nearest cache."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+_compiled = compiled(kernels, row_code, error_model="numpy")
+
+
+@_compiled
 def pack(box, z, words):  # type: ignore[no-untyped-def]
     """One section of words ``(z, y, x + 1)`` of four neighbours: voxel, the next along y, the same two a section on.
 
@@ -47,7 +50,7 @@ def pack(box, z, words):  # type: ignore[no-untyped-def]
         line[width] = line[width - 1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _pack_for(box, matrix, is_rippled, z, size, is_packed, words):  # type: ignore[no-untyped-def]
     """Pack what a section of the patch needs and none before it did: fresh words are still in the cache.
 
@@ -71,7 +74,7 @@ def _pack_for(box, matrix, is_rippled, z, size, is_packed, words):  # type: igno
     return final + 2 if matrix[0, 0] > 0 else first - 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _call_up(box, z, first, last):  # type: ignore[no-untyped-def]
     """Begin to bring some rows of a section of a box into the cache, if there is such a section."""
     if 0 <= z < box.shape[0]:
@@ -81,7 +84,7 @@ def _call_up(box, z, first, last):  # type: ignore[no-untyped-def]
                 call_up(start + min(x, box.shape[2] - 1))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _aligned(lines, columns):  # type: ignore[no-untyped-def]
     """Lines of float32 zeros, each from the start of a line of the cache on, with room for a block more."""
     pitch = (columns + LANES + 15) // 16 * 16
@@ -90,7 +93,7 @@ def _aligned(lines, columns):  # type: ignore[no-untyped-def]
     return buffer[first : first + lines * pitch].reshape(lines, pitch)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _ruler(columns):  # type: ignore[no-untyped-def]
     """For rows of so many voxels, filled up with the last one: number of the voxel, displacement along z, y, x."""
     ruler = _aligned(4, columns)
@@ -99,14 +102,14 @@ def _ruler(columns):  # type: ignore[no-untyped-def]
     return ruler
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _level(curve):  # type: ignore[no-untyped-def]
     """Numbers of ``blend`` and ``bend``, and whether there is a curve."""
     scale, a, b, g = curve
     return np.array([scale * a, b, g] if a >= 0 else [scale, 0.0, 1.0], np.float32), a >= 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _ripple(section, spacing, y, row, columns, ruler):  # type: ignore[no-untyped-def]
     """Displacements of one row, if there are any."""
     if section.shape[2]:
@@ -114,7 +117,7 @@ def _ripple(section, spacing, y, row, columns, ruler):  # type: ignore[no-untype
         ripple_row(row, spacing[2], columns, ruler[1:])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _float_means(values, up, down, aside, desk, numbers, columns):  # type: ignore[no-untyped-def]
     """As ``blend``, for float32; what comes out lies on the desk."""
     offsets, target = desk[OFFSETS].view(np.int32), desk[LINE]
@@ -132,7 +135,7 @@ def _float_means(values, up, down, aside, desk, numbers, columns):  # type: igno
         target[x] = (p + fz[x] * (r - p)) * numbers[0] + numbers[1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _finish(source, level, is_bent, out, y, rows, count):  # type: ignore[no-untyped-def]
     """From a line of the desk to rows of a section: the grey curve behind its contrast and brightness."""
     columns = out.shape[1]
@@ -148,7 +151,7 @@ def _finish(source, level, is_bent, out, y, rows, count):  # type: ignore[no-unt
                 out[y + i, x] = source[i * columns + x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def bend_values(image, a, b, g):  # type: ignore[no-untyped-def]
     """The grey curve ``clip(a·v + b, 0, 1) ** g`` on an image (zyx float32), in place."""
     columns = image.shape[2]
@@ -160,7 +163,7 @@ def bend_values(image, a, b, g):  # type: ignore[no-untyped-def]
             _finish(line, level, True, image[z], y, 1, line.shape[0])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _frame(box, is_packed, whole):  # type: ignore[no-untyped-def]
     """Last indices and pitches of a box for ``locate``, and the ways to the next voxels of floats."""
     depth, height, width = box.shape
@@ -173,7 +176,7 @@ def _frame(box, is_packed, whole):  # type: ignore[no-untyped-def]
     return np.uint64(plane if depth > 1 else 0), np.uint64(pitch if height > 1 else 0), np.uint64(min(width - 1, 1))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _lay(m, shifts, z, y, numbers):  # type: ignore[no-untyped-def]
     """Homogeneous coordinates of the first voxel of a row, and how they change along it.
 
@@ -189,7 +192,7 @@ def _lay(m, shifts, z, y, numbers):  # type: ignore[no-untyped-def]
     numbers[7] = slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def warp_bytes(box, matrix, shifts, controls, spacing, curve, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` (zyx float32) with trilinear samples of a box of bytes (zyx), then the grey curve.
 
@@ -227,7 +230,7 @@ def warp_bytes(box, matrix, shifts, controls, spacing, curve, out):  # type: ign
             _finish(line, level, is_bent, out[z], y, height, count)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def warp_floats(box, matrix, shifts, controls, spacing, curve, out):  # type: ignore[no-untyped-def]
     """As :func:`warp_bytes`, for a box of float32 without gaps."""
     rows, columns = out.shape[1:]

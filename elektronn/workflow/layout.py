@@ -48,6 +48,7 @@ WITHOUT_EFFECT = (
     "settings.py",
     "artefacts.py",
     "axes.py",
+    "compiled.py",
     "volumes/address.py",
     "volumes/arrays.py",
     "volumes/cache.py",

@@ -20,13 +20,14 @@ ALLOWED = {
     "settings": "registry errors",
     "artefacts": "errors",
     "geometry": "errors axes",
-    "volumes": f"{BASE} geometry",
-    "sampling": f"{BASE} geometry volumes",
-    "network": f"{BASE} geometry",
+    "compiled": "",
+    "volumes": f"{BASE} compiled geometry",
+    "sampling": f"{BASE} compiled geometry volumes",
+    "network": f"{BASE} compiled geometry",
     "training": f"{BASE} geometry sampling network volumes.address",
-    "prediction": f"{BASE} geometry network volumes",
-    "evaluation": f"{BASE} volumes",
-    "segmentation": f"{BASE} volumes",
+    "prediction": f"{BASE} compiled geometry network volumes",
+    "evaluation": f"{BASE} compiled volumes",
+    "segmentation": f"{BASE} compiled volumes",
     "report": f"{BASE} volumes",
     "viewing": f"{BASE} volumes",
     "config": f"{BASE} volumes sampling network training prediction segmentation evaluation report",
@@ -60,6 +61,31 @@ def test_a_module_imports_only_rooms_before_it(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0].removesuffix(".py")
     allowed = [room, *ALLOWED[room].split()]
     assert sorted(name for name in imported(path) if not within(name, allowed)) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_cache_of_a_compiled_function_knows_the_files_that_it_is_made_of(path: Path) -> None:
+    """numba looks at the file of a function only; ``elektronn.compiled`` tells of the others."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    ours = {
+        alias.asname or alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("elektronn")
+        for alias in node.names
+    }
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        used = {name.id for part in function.body for name in ast.walk(part) if isinstance(name, ast.Name)}
+        for decorator in map(ast.unparse, function.decorator_list):
+            if "cache=True" in decorator:
+                assert not used & ours.keys(), f"{function.name}: {sorted(used & ours.keys())}"
+            if decorator == "_compiled":
+                made = next(
+                    ast.unparse(node.value)
+                    for node in tree.body
+                    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == decorator
+                )
+                modules = {ours[name].rpartition(".")[2] for name in used & ours.keys()}
+                assert all(module in made for module in modules), f"{function.name}: {made} lacks one of {modules}"
 
 
 def test_no_import_cycles() -> None:
