@@ -21,6 +21,7 @@ from scipy.ndimage import map_coordinates
 
 from elektronn.axes import Size
 from elektronn.geometry import Geometry, Reach
+from elektronn.prediction.allocator import keep_memory
 from elektronn.sampling.augment import Elastic, Flip, Grey, SamplingSettings, Warp
 from elektronn.sampling.batch import Sampler
 from elektronn.sampling.cubes import Cube
@@ -163,6 +164,7 @@ def two_threads(name: str, sampler: Sampler, steps: range, rounds: int) -> None:
 
 def main(rounds: int = 15) -> None:
     torch.set_num_threads(1)
+    keep_memory()  # as a training does; for all sides
     cube = world()
     for name, patch in PATCHES.items():
         compare(name, patch, cube, rounds)
