@@ -42,6 +42,7 @@ def finish(job: Job, claims: Claims) -> Certificate:
         "attributes": job.said,
         "certificate": certificate.plain,
         "missing_chunks": job.missing_chunks,
+        "warnings": list(job.warnings),
     }
     _publish(job, facts, sums)
     return replace(certificate, missing_chunks=job.missing_chunks)

@@ -47,19 +47,19 @@ class Gaps:
         """
         if self.missing:
             raise DataError(
-                f"{self._counted}: if a copy broke off, copy the image again; if the image is empty there, "
+                f"{self.image}: {self._counted}: if a copy broke off, copy the image again; if the image is empty there, "
                 f"set predict.missing_chunks to fill, and they count as {self.value}"
             )
 
     @property
     def sentence(self) -> str:
         """What to warn of; empty where nothing is missing."""
-        return f"warning: {self._counted}; they count as {self.value}" if self.missing else ""
+        return f"{self._counted}; they count as {self.value}" if self.missing else ""
 
     @property
     def _counted(self) -> str:
         some = "chunk is" if self.missing == 1 else "chunks are"
-        return f"{self.image}: {self.missing} of {self.chunks} {some} not in the file (the first at {self.first})"
+        return f"{self.missing} of {self.chunks} {some} not in the file (the first at {self.first})"
 
 
 def gaps(volume: Volume) -> Gaps:

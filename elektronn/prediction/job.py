@@ -36,6 +36,7 @@ class Job:
         stamp: of the files of the image when it was opened.
         allowance: of memory.
         missing_chunks: of the image, which count as its fill value.
+        warnings: what is doubtful about the image.
     """
 
     trained: Model
@@ -49,6 +50,7 @@ class Job:
     stamp: str
     allowance: Allowance
     missing_chunks: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def geometry(self) -> Geometry:

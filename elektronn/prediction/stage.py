@@ -121,23 +121,21 @@ def predict(
 
 def _looked_at(job: Job, say: Say) -> Job:
     """The job of an image of which all is there, or may be missing."""
-    _say_faint(job, say)
     found = gaps(job.image.volume)
     if job.settings.missing_chunks == "refuse":
         found.refuse()
-    if found.missing:
-        say(found.sentence)
-    return replace(job, missing_chunks=found.missing)
+    warnings = tuple(filter(None, (_faint(job), found.sentence)))
+    for text in warnings:
+        say(f"warning: {job.image.volume.address}: {text}")
+    return replace(job, missing_chunks=found.missing, warnings=warnings)
 
 
-def _say_faint(job: Job, say: Say) -> None:
-    """Warn of an image that is nearly black for a network that does not scale it itself."""
+def _faint(job: Job) -> str:
+    """What to warn of if an image is nearly black for a network that does not scale it itself."""
     volume, kinds = job.image.volume, [node.kind for node in job.trained.network.document.nodes]
-    if "standardise" in kinds:
-        return
     with suppress(DataError):  # what is damaged is told where it is needed
-        if faint := faintness(volume.dtype, brightest(volume)):
-            say(f"warning: {volume.address}: {faint}")
+        return "" if "standardise" in kinds else faintness(volume.dtype, brightest(volume))
+    return ""
 
 
 def _run(job: Job, progress: Progress, say: Say) -> Certificate:

@@ -187,6 +187,8 @@ class Certificate(NamedTuple):
     voxels: int
     largest_difference: float
     tolerance: float
+    warnings: tuple[str, ...] = ()
+    """Of the prediction."""
 
 
 class VolumeRow(NamedTuple):
@@ -293,8 +295,9 @@ class ReportContent:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Failed checks and their warnings, then what training, its journal and evaluation warn of."""
+        """Failed checks and their warnings, then what predictions, training, its journal and evaluation warn of."""
         failed = [f"registration of {check.volume}: {check.sentence}" for check in self.checks if not check.ok]
         failed += [f"{check.volume}: {warning}" for check in self.checks for warning in check.warnings]
+        failed += [f"{found.store}: {warning}" for found in self.certificates for warning in found.warnings]
         said = [str(text) for source in (self.model, self.metrics) for text in source.get("warnings") or ()]
         return tuple(dict.fromkeys([*failed, *said, *self.heard]))

@@ -135,8 +135,10 @@ def _certificate(path: Path, said: Mapping[str, Any]) -> list[Certificate]:
     found = said.get("certificate")
     if not isinstance(found, dict):
         return []
+    warnings = tuple(str(text) for text in said.get("warnings") or ())
     try:
-        return [Certificate(str(said["store"]), found["voxels"], found["largest_difference"], found["tolerance"])]
+        store = str(said["store"])
+        return [Certificate(store, found["voxels"], found["largest_difference"], found["tolerance"], warnings)]
     except KeyError as error:
         raise DataError(f"{path}: the certificate has no {error}; predict again") from None
 

@@ -146,6 +146,8 @@ def test_an_image_that_a_network_would_see_black_is_warned_of(here: Path, capsys
     for model, image, is_faint in (("plain", "wide", True), ("even", "wide", False), ("plain", "raw", False)):
         words = ["predict", "--model", f"models/{model}.safetensors", f"a.h5:{image}", f"{model}_{image}.h5"]
         assert (warning in said(capsys, words, 0)) == is_faint
+        kept = json.loads(Path(f"{model}_{image}.h5.json").read_text())["warnings"]
+        assert [f"warning: a.h5:{image}: {text}".startswith(warning) for text in kept] == [True] * is_faint
     assert warning in said(capsys, ["check", "a.h5:wide", "a.h5:ids"], 0)
     assert "nearly black" not in said(capsys, ["check", "a.h5:raw", "a.h5:ids"], 0)
 

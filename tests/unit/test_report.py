@@ -544,6 +544,13 @@ def test_figures_of_segments_of_several_volumes_stand_by_role(tmp_path: Path) ->
     ]
 
 
+def test_warnings_of_a_prediction_are_warnings_of_the_run(tmp_path: Path) -> None:
+    given = inputs(tmp_path, "cube")
+    manifest = json.loads(given.manifests[0].read_text())
+    given.manifests[0].write_text(json.dumps({**manifest, "warnings": ["3 of 8 chunks are not in the file"]}))
+    assert gather(given, SETTINGS).warnings == ("cube.zarr: 3 of 8 chunks are not in the file",)
+
+
 def test_warnings_of_the_journal_are_warnings_of_the_run(tmp_path: Path) -> None:
     run = inputs(tmp_path)
     with (tmp_path / "events.jsonl").open("a") as file:

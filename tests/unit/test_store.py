@@ -469,6 +469,9 @@ def test_missing_chunks_are_refused_or_taken_as_the_fill_value(
     assert (
         certificate.missing_chunks == json.loads(Path(f"{out}.json").read_text())["missing_chunks"] == int(counted[0])
     )
+    assert json.loads(Path(f"{out}.json").read_text())["warnings"] == [
+        f"{words.removeprefix(f'{source}: ')}; they count as 0"
+    ]
     image = IMAGE.copy()
     image[
         tuple(slice(n, None if kind in ("shard", "never written") else n + m) for n, m in zip(first, (10, 45, 50)))

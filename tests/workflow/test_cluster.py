@@ -30,7 +30,9 @@ def test_a_gpu_is_asked_for_unless_the_device_is_the_cpu(blank: Project) -> None
 
 
 def test_numbers_inside_braces_of_the_command_line_are_numbers() -> None:
-    over = {"a": {"steps": "7", "rate": "0.001", "on": "true", "device": "cpu", "sizes": ["1", "2"], "new": {"x": "-1"}}}
+    over = {
+        "a": {"steps": "7", "rate": "0.001", "on": "true", "device": "cpu", "sizes": ["1", "2"], "new": {"x": "-1"}}
+    }
     assert merged({"a": {"steps": 1}}, over)["a"] == {
         "steps": 7,
         "rate": 0.001,
