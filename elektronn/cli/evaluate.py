@@ -79,9 +79,8 @@ def _rows(given: argparse.Namespace) -> list[tuple[str, str, Address, Address]]:
     from elektronn.volumes.address import parse_address
 
     if len(given.pair) not in (0, 2):
-        raise ConfigError(
-            f"{len(given.pair)} volumes stand there; name PREDICTION and LABELS, or pairs with --test and --valid"
-        )
+        count = f"{len(given.pair)} volume" + "s" * (len(given.pair) > 1)
+        raise ConfigError(f"{count} given; name PREDICTION and LABELS, or pairs with --test and --valid")
     rows = [(name, role, p, t) for role in ("valid", "test") for name, p, t in getattr(given, role)]
     rows += [(Path(given.pair[0]).stem, "test", *given.pair)] if given.pair else []
     return [(name, role, parse_address(p), parse_address(truth)) for name, role, p, truth in rows]

@@ -278,7 +278,7 @@ def test_M138_what_is_no_history_is_said(tmp_path: Path, capfd: pytest.CaptureFi
     for given in (tmp_path, tmp_path / "other.csv", tmp_path / "empty.csv"):
         assert main(["curves", str(given)]) == 4
     said = capfd.readouterr().err
-    assert "no history.csv and no events.jsonl here" in said
+    assert "no history.csv and no events.jsonl there" in said
     assert "other.csv: not a history of `elektronn train`: no columns step and seconds" in said
     assert "empty.csv: holds no rows yet" in said
 

@@ -99,7 +99,7 @@ MODEL = ["predict", "--model", "models/plain.safetensors"]
         ),
         (["view", "a.h5:raw", "--port", "99999"], 2, "--port: '99999': write a whole number, 0 to 65535"),
         (["view", "a.h5:raw", "--save", "look.jpg"], 2, "look.jpg: the picture is a PNG; name a file that ends .png"),
-        (["evaluate", "a.h5:raw", "--json", "m.json"], 2, "1 volumes stand there; name PREDICTION and LABELS"),
+        (["evaluate", "a.h5:raw", "--json", "m.json"], 2, "1 volume given; name PREDICTION and LABELS"),
         (["volume", "a", "a.json", "--image", "a.h5:raw", "--role", "tset"], 2, "--role: invalid choice: 'tset'"),
     ],
 )

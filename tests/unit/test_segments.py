@@ -284,7 +284,7 @@ def test_command_thinned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     ("words", "says"),
     [
         (["a.h5", "b.h5", "--background", "ignore"], "add --segmentation"),
-        (["a.h5", "--segmentation"], "got 1 volumes"),
+        (["a.h5", "--segmentation"], "1 volume given"),
         (["a.h5", "b.h5", "--thinned", "--roc", "r.csv"], "--roc is about boundaries"),
         (["a.h5", "b.h5", "--segmentation"], "no such file"),
     ],
