@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from elektronn.report.content import Claim, Panel, ReportContent, Segmentation
@@ -25,7 +25,7 @@ FIGURES = {
 KEY_FIGURES = ("roc_area", "average_precision", "f1", "precision", "recall")
 MEANING = (
     "ROC area: how often a boundary voxel scores above another voxel; ties count half.",
-    "± by binning: most that the ROC area can be off because scores were counted in bins; 0 means exact.",
+    "± by binning: most that the ROC area can be off because scores were counted in bins; told where it is not 0.",
     "Average precision: precision averaged over the steps of recall, without interpolation.",
     "± by binning of that: most that the average precision can be off for the same reason.",
     "Precision: part of what is called boundary that is boundary. Recall: part of the boundary that is found.",
@@ -78,14 +78,15 @@ def quality(content: ReportContent) -> Markup:
         return section("quality", title, paragraph("There is no evaluation.", "alarm"))
     roles = [(name, entry) for name, entry in metrics.items() if isinstance(entry, Mapping) and name != "volumes"]
     volumes = [(f"{name} ({entry.get('role', '?')})", entry) for name, entry in (metrics.get("volumes") or {}).items()]
+    shown = _columns([*roles, *volumes])
     source = {"valid": "the best F1 on the validation volumes", "default": "the default, not chosen by data"}
     origin = source.get(str(metrics.get("threshold_from")), metrics.get("threshold_from"))
     return section(
         "quality",
         title,
         paragraph(f"Threshold {text(content.judged.get('threshold'))}: {origin}."),
-        table(["volumes", *FIGURES.values()], _figures(roles), "by role"),
-        table(["volume", *FIGURES.values()], _figures(volumes), "by volume"),
+        table(["volumes", *shown.values()], _figures(roles, shown), "by role"),
+        table(["volume", *shown.values()], _figures(volumes, shown), "by volume"),
         group("charts", map(picture, content.curves))
         if content.curves
         else paragraph("There are no curves: a class is absent, or the tables are not there.", "quiet"),
@@ -94,8 +95,14 @@ def quality(content: ReportContent) -> Markup:
     )
 
 
-def _figures(entries: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterable[list[Any]]:
-    return ([name, *(entry.get(key) for key in FIGURES)] for name, entry in entries)
+def _figures(entries: Iterable[tuple[str, Mapping[str, Any]]], shown: Iterable[str]) -> Iterable[list[Any]]:
+    return ([name, *(entry.get(key) for key in shown)] for name, entry in entries)
+
+
+def _columns(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """The figures of tables; what binning does to them only where it does anything."""
+    values = {key: [entry.get(key) for _, entry in entries] for key in FIGURES}
+    return {key: name for key, name in FIGURES.items() if not key.endswith("_error") or any(values[key])}
 
 
 def _confusion(content: ReportContent) -> Markup:

@@ -17,6 +17,7 @@ from elektronn.artefacts import digest
 from elektronn.axes import Size, whole
 from elektronn.cli.report import commands, look
 from elektronn.errors import DataError
+from elektronn.report import findings
 from elektronn.report import page as page_module
 from elektronn.report.charts import Line, chart, learning_curves
 from elektronn.report.content import Check, Panel, Picture, ReportContent, ReportInputs, ReportVolume
@@ -608,3 +609,12 @@ def test_a_place_is_opened_by_commands_that_there_are() -> None:
         "elektronn view neuro --volume cube --section 1 --save section_1.png",
     ]
     assert "z 1, y 2, x 3" in lines[0]
+
+
+def test_what_binning_does_is_told_where_it_does_anything() -> None:
+    exact = {"roc_area": 0.9, "roc_area_error": 0, "average_precision": 0.8, "average_precision_error": 0}
+    for area, precision in ((0, 0), (1e-6, 0), (0, None)):
+        figures = {**exact, "roc_area_error": area, "average_precision_error": precision}
+        page = findings.quality(ReportContent("t", metrics={"test": figures, "volumes": {"a": exact}}))
+        heads = page.partition("What the figures mean")[0]
+        assert (heads.count("± by binning<"), heads.count("± by binning of that<")) == (2 * bool(area), 0)
