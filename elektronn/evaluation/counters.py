@@ -275,7 +275,7 @@ def _check_labels(labels: NDArray[Any], classes: int) -> None:
     if low < IGNORED or high >= classes:
         raise DataError(
             f"labels hold {low if low < IGNORED else high}; expected -1 (ignored) or 0 to {classes - 1}: "
-            "convert the labels to classes first"
+            "convert the labels to classes first (IDs: `elektronn boundaries`)"
         )
 
 
