@@ -140,18 +140,23 @@ def _faint(job: Job) -> str:
 
 def _run(job: Job, progress: Progress, say: Say) -> Certificate:
     """Compute what is not there yet, alone or with others, and finish."""
+    is_ours = False
     try:
         plan = job.work.begin(job.plan, job.result.shape(job.plan.size), job.result.dtype, **job.place)
+        is_ours = True
         job.allowance.check(job.trained.network.document, job.geometry, plan.tile)
         job = replace(job, plan=plan)
         with Claims(job.work.blocks) as claims:
             return _share(job, claims, progress, say)
-    except ConfigError:
-        raise
     except BaseException as error:
+        is_setting = isinstance(error, ConfigError)
+        if is_setting and not is_ours:  # what lies there is work on something else
+            raise
         if job.work.is_empty:
             job.work.abandon()
-        elif isinstance(error, ElektronnError | KeyboardInterrupt) and not isinstance(error, CheckFailed):
+        elif isinstance(error, ElektronnError | KeyboardInterrupt) and not (
+            is_setting or isinstance(error, CheckFailed)
+        ):
             said = f"{error}; " if str(error) else ""
             error.args = (f"{said}what is finished stays in {job.work.folder}, and the same command goes on",)
         raise

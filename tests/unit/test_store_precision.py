@@ -75,6 +75,7 @@ def test_another_precision_of_the_same_output_is_made_anew_or_refused(
             predict(tmp_path, image, "q")
     with pytest.raises(ConfigError, match=r"another predict.precision \(float32, now bf16\)"):
         predict(tmp_path, image, "q", precision="bf16")
+    assert list(tmp_path.glob("q.*part"))
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,18 @@ def test_what_is_not_there_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(ConfigError, match=f"predict.precision: {words}"):
         predict(tmp_path, image, "p", **settings)
+    assert not list(tmp_path.glob("p.*"))
+
+
+def test_a_setting_that_turns_out_wrong_later_leaves_nothing_behind(
+    tmp_path: Path, image: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: object, **settings: object) -> None:
+        raise ConfigError("no such engine here")
+
+    monkeypatch.setattr("elektronn.prediction.blocks.engine_for", refused)
+    with pytest.raises(ConfigError, match=r"^no such engine here$"):
+        predict(tmp_path, image, "p")
     assert not list(tmp_path.glob("p.*"))
 
 
