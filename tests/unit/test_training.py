@@ -83,9 +83,9 @@ def test_training_learns_and_leaves_model_history_and_card(cubes: Path, tmp_path
 
 
 def test_stopped_and_resumed_equals_uninterrupted_to_the_last_bit(cubes: Path, tmp_path: Path) -> None:
-    for optimiser in (Adam(), Sgd(rate=0.01)):
-        training = TRAINING.model_copy(update={"optimiser": optimiser})
-        folder = tmp_path / optimiser.kind
+    for optimiser, precision in ((Adam(), "float32"), (Sgd(rate=0.01), "float32"), (Adam(), "bf16")):
+        training = TRAINING.model_copy(update={"optimiser": optimiser, "precision": precision})
+        folder = tmp_path / f"{optimiser.kind} {precision}"
         whole = run(cubes, folder / "whole", training)
         for stop_at in (7, 10, 33):
             mailbox, place = Mailbox(), folder / f"stopped{stop_at}"
