@@ -33,8 +33,8 @@ class PredictSettings(Settings):
     """``portable`` for every network and device; ``lanes`` on CPUs with AVX-512 for chains of convolutions, several times
     faster; ``auto``: the faster one, found out on a tile. Results differ by less than 1e-5."""
     precision: Precision = "float32"
-    """Arithmetic of the convolutions. ``bf16`` is faster and off by about 0.01, on a CPU too; ``tf32`` and ``fp16`` are for
-    GPUs, off by about 0.001. By how much is said before and after; recomputed voxels may differ accordingly more."""
+    """Arithmetic of the convolutions. ``bf16`` is faster on CPUs with instructions for it, and off by up to about 0.01;
+    ``tf32`` and ``fp16`` are for GPUs. By how much is said before and after; recomputed voxels may differ accordingly more."""
     threads: Positive = 2
     """CPU threads of the arithmetic."""
     certificate: NotNegative = 64
