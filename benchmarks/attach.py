@@ -34,7 +34,8 @@ from elektronn.training.checkpoint import Backups
 from elektronn.training.commands import Kill
 from elektronn.training.control import Event, both
 from elektronn.training.settings import TrainingSettings
-from elektronn.training.trainer import Task, Trainer
+from elektronn.training.task import Task
+from elektronn.training.trainer import Trainer
 
 CLIENT = """
 import sys
@@ -118,7 +119,8 @@ def measure(name: str, network: NetworkSettings, every: int, rounds: int) -> Non
         )
         assert client.stdin is not None
         assert client.stdout is not None
-        alone, attached = [], []
+        alone: list[tuple[float, float]] = []
+        attached: list[tuple[float, float]] = []
         for number in range(2 * rounds):
             # ABBA: what drifts, drifts for both
             if number % 4 in (1, 2):

@@ -22,12 +22,13 @@ from scipy.ndimage import map_coordinates
 from elektronn.axes import Size
 from elektronn.geometry import Geometry, Reach
 from elektronn.prediction.allocator import keep_memory
-from elektronn.sampling.augment import Elastic, Flip, Grey, SamplingSettings, Warp
+from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Sampler
 from elektronn.sampling.cubes import Cube
 from elektronn.sampling.draws import draws
-from elektronn.sampling.grey import Curve
+from elektronn.sampling.grey import Curve, Grey
 from elektronn.sampling.maps import Map
+from elektronn.sampling.spatial import Elastic, Flip, Warp
 
 NEURO = Geometry(Reach(5, 1), Reach(31, 4), Reach(31, 4))
 CUBE = Size(250, 350, 350)

@@ -33,15 +33,18 @@ from elektronn.axes import Size
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.prediction.allocator import keep_memory
-from elektronn.sampling.augment import Flip, Grey, SamplingSettings, Warp
+from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Batch, Sampler
 from elektronn.sampling.cubes import Cube
+from elektronn.sampling.grey import Grey
+from elektronn.sampling.spatial import Flip, Warp
 from elektronn.training.checkpoint import Backups
 from elektronn.training.control import Event, Mailbox, Stepped
 from elektronn.training.losses import Criterion
 from elektronn.training.optimisers import Optimisers, make_optimiser
 from elektronn.training.settings import Sgd, TrainingSettings
-from elektronn.training.trainer import Task, Trainer
+from elektronn.training.task import Task
+from elektronn.training.trainer import Trainer
 
 PATCH, CUBE = Size(7, 127, 127), Size(60, 260, 260)
 MARK = 20
@@ -244,7 +247,7 @@ import h5py, numpy as np
 from elektronn.axes import Size
 from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings, chain
-from elektronn.sampling.augment import Flip, Grey, SamplingSettings, Warp
+from elektronn.sampling.augment import SamplingSettings
 from elektronn.sampling.batch import Sampler
 from elektronn.sampling.cubes import Wanted, load_cubes
 from elektronn.sampling.prefetch import Prefetch
