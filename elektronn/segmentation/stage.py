@@ -48,7 +48,7 @@ from elektronn.segmentation.settings import SegmentSettings
 from elektronn.segmentation.work import Work
 from elektronn.settings import plain
 from elektronn.volumes.address import Address
-from elektronn.volumes.arrays import Sink, Volume, create_volume, open_volume
+from elektronn.volumes.arrays import Sink, Volume, check_target, create_volume, open_volume
 
 SHARD = Size(128, 512, 512)
 """Ids are written in boxes of this size, so that no part of a zarr store is written twice."""
@@ -87,12 +87,13 @@ def segment(
         Number of segments.
 
     Raises:
-        ConfigError: no voxel size; ``out`` is the file that is read; the library that merges segments is not there.
+        ConfigError: no voxel size; ``out`` is the file that is read or holds something else; no library to merge segments.
         DataError: no probabilities, or no interior to divide.
         StorageError: disk full or no permission.
     """
     if out.path.resolve() == probability.path.resolve():
         raise ConfigError(f"{out}: would replace the probability it is made from; name another output file")
+    check_target(out)
     if settings.agglomerate:
         require_library()
     with open_volume(probability, voxel_nm=voxel_nm) as volume, storage(out.path):

@@ -16,6 +16,7 @@ from elektronn.errors import ConfigError, DataError
 from elektronn.volumes.address import Address
 from elektronn.volumes.hdf5 import make_hdf5, open_hdf5
 from elektronn.volumes.npy import make_npy, open_npy
+from elektronn.volumes.replaceable import require_replaceable
 from elektronn.volumes.stored import Array, Plan, Reindexed, Stored, reading
 from elektronn.volumes.tiff import open_tiff
 from elektronn.volumes.zarr_store import make_zarr, open_zarr
@@ -289,7 +290,7 @@ def create_volume(
         chunks: zyx, voxels.
 
     Raises:
-        ConfigError: the address has a part or axes, or names a format that is only read.
+        ConfigError: nothing can be written to the address; see :func:`check_target`.
         StorageError: disk full or no permission.
     """
     check_target(address)
@@ -307,7 +308,8 @@ def check_target(address: Address) -> None:
     """Refuse an address that nothing can be written to.
 
     Raises:
-        ConfigError: a format that is only read, a part of a volume, an order of axes, or a key in an ``.npy`` file.
+        ConfigError: a format that is only read, a part of a volume, an order of axes, a key in an ``.npy`` file, or a
+            file that holds something else than an earlier output of this name.
     """
     if address.format not in MAKERS:
         raise ConfigError(f"{address}: TIFF files are read only; name an output ending .zarr, .h5 or .npy")
@@ -317,6 +319,7 @@ def check_target(address: Address) -> None:
         raise ConfigError(f"{address}: an output is written in the order zyx (czyx); leave @{address.axes} out")
     if address.format == "npy" and address.key:
         raise ConfigError(f"{address}: an .npy file holds one array and has no key '{address.key}'; leave the key out")
+    require_replaceable(address)
 
 
 def triple_of(volume: Volume, name: str) -> Size:

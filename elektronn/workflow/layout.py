@@ -56,6 +56,7 @@ WITHOUT_EFFECT = (
     "volumes/hdf5.py",
     "volumes/ngff.py",
     "volumes/npy.py",
+    "volumes/replaceable.py",
     "volumes/stored.py",
     "volumes/tiff.py",
     "volumes/tiff_facts.py",
