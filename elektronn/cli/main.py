@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -128,7 +130,13 @@ def _log(given: argparse.Namespace, text: str) -> None:
 
 def run() -> NoReturn:
     """Entry point of the console script."""
-    sys.exit(main(owns_process=True))
+    code = main(owns_process=True)
+    if code:
+        # what was wrong has been said; zarr leaves unfinished reads behind, and their end would be told at length
+        logging.getLogger("asyncio").disabled = True
+        warnings.simplefilter("ignore")
+        sys.unraisablehook = lambda _: None
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from elektronn.axes import whole
 from elektronn.cli.main import main
+from elektronn.volumes.address import parse_address
+from elektronn.volumes.arrays import create_volume
 from tests.workflow.bad_input import (
     BOUNDARIES,
     CHECK,
@@ -382,3 +385,17 @@ def line_of_error(case: Case, text: str) -> tuple[str, list[str]]:
     verb = case.command.split()[0]
     (error,) = (line for line in lines if line.startswith(f"elektronn {verb}: "))
     return error, [line for line in lines if line != error]
+
+
+def test_a_broken_zarr_is_told_in_one_line(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (64, 192, 192), dtype=np.uint8)
+    with create_volume(parse_address(f"{tmp_path}/a.zarr"), values.shape, values.dtype, chunks=(16, 16, 16)) as sink:
+        sink.write(whole(values.shape), values)
+    shard = tmp_path / "a.zarr" / "0" / "c" / "0" / "0" / "0"
+    os.truncate(shard, shard.stat().st_size - 200)  # the others are being read when this one fails
+    command = [sys.executable, "-m", "elektronn", "boundaries", "a.zarr", "b.zarr"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 4
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("boundaries:")]
+    assert len(lines) == 1, done.stderr
+    assert "cannot be read" in lines[0]
