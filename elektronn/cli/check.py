@@ -12,15 +12,26 @@ from elektronn.cli.options import params_of, settings_arguments, volume
 from elektronn.cli.progress import Display
 from elektronn.errors import CheckFailed, ConfigError
 from elektronn.settings import plain
+from elektronn.volumes.address import Address
 
 if TYPE_CHECKING:
     from elektronn.volumes.content import CheckReport
 
+WORD = "prediction"
+"""First argument of a check of a prediction."""
+
 
 def arguments(verb: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    verb.add_argument("image", type=volume, metavar="IMAGE", help="image volume")
+    verb.usage = (
+        "elektronn check IMAGE LABELS [options]\n"
+        "       elektronn check prediction IMAGE PREDICTION --model FILE [options]"
+    )
+    verb.add_argument("image", type=_volume, metavar="IMAGE", help="image volume")
     verb.add_argument("labels", type=volume, nargs="?", metavar="LABELS", help="boundary map, class labels or IDs")
+    verb.add_argument(
+        "third", type=volume, nargs="?", metavar="PREDICTION", help="behind the word prediction and IMAGE"
+    )
     verb.add_argument(
         "--prediction", type=volume, metavar="FILE", help="check this prediction of IMAGE instead, by brute force"
     )
@@ -37,8 +48,25 @@ def arguments(verb: argparse.ArgumentParser) -> None:
     settings_arguments(verb)
 
 
+def _volume(text: str) -> Address | str:
+    """The first argument: a volume, or the word that says what is checked."""
+    return text if text == WORD else volume(text)
+
+
+def _in_words(given: argparse.Namespace) -> None:
+    """``check prediction IMAGE FILE`` is ``check IMAGE --prediction FILE``."""
+    if given.image != WORD:
+        if given.third:
+            raise ConfigError(f"{given.third}: one volume too many; name IMAGE and LABELS")
+        return
+    if given.prediction or not (given.labels and given.third):
+        raise ConfigError("prediction: write `elektronn check prediction IMAGE PREDICTION --model FILE`")
+    given.image, given.labels, given.prediction = given.labels, None, given.third
+
+
 def run(given: argparse.Namespace) -> None:
     """Check labels, or a prediction; a failure of labels still leaves the picture beside the log."""
+    _in_words(given)
     if given.prediction:
         _prediction(given)
         return
@@ -78,7 +106,7 @@ def _prediction(given: argparse.Namespace) -> None:
     from elektronn.prediction.recheck import recheck
 
     if given.labels or not given.model:
-        raise ConfigError("--prediction: wants --model FILE and no LABELS")
+        raise ConfigError("prediction: wants --model FILE, the model that it was made with, and no LABELS")
     display, out = Display("check", given.log), given.prediction.path
     manifest = given.manifest or out.with_name(out.name + ".json")
     voxels = params_of(given).predict.certificate

@@ -234,6 +234,21 @@ def test_the_command_says_what_it_found(
     assert "64 random voxels recomputed by brute force differ by at most" in capsys.readouterr().err
     assert '"voxels": 64' in (tmp_path / "c.json").read_text()
     assert main(command) == 2
-    assert "--prediction: wants --model FILE" in capsys.readouterr().err
+    assert "prediction: wants --model FILE" in capsys.readouterr().err
     assert main(["check", f"{folder}/image.npy"]) == 2
     assert "LABELS is missing" in capsys.readouterr().err
+
+
+def test_the_word_prediction_says_what_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], predictions: list[Path]
+) -> None:
+    folder = predictions[0]
+    image, made, model = f"{folder}/image.npy", f"{folder}/p.zarr", ["--model", f"{folder}/m.safetensors"]
+    assert main(["check", "prediction", image, made, *model, "--json", f"{tmp_path}/c.json"]) == 0
+    assert '"voxels": 64' in (tmp_path / "c.json").read_text()
+    capsys.readouterr()
+    for wrong in (["prediction"], ["prediction", made], ["prediction", made, *model]):
+        assert main(["check", *wrong]) == 2
+        assert "write `elektronn check prediction IMAGE PREDICTION --model FILE`" in capsys.readouterr().err
+    assert main(["check", image, image, image]) == 2
+    assert "one volume too many" in capsys.readouterr().err
