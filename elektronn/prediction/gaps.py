@@ -14,6 +14,7 @@ import numpy as np
 from elektronn.errors import DataError
 from elektronn.volumes.arrays import Volume
 from elektronn.volumes.stored import Reindexed, reading
+from elektronn.volumes.zarr_direct import Direct
 
 ABSENT = 2**64 - 1
 """Place and length of a chunk that its shard does not hold."""
@@ -92,6 +93,7 @@ def _on_disk(volume: Volume) -> tuple[Any, list[tuple[int, int]]]:
     letters = volume.axes
     if isinstance(stored, Reindexed):
         stored, letters = stored.stored, stored.letters
+    stored = stored.array if isinstance(stored, Direct) else stored
     spans = dict(zip("zyx", zip(*volume.part)))
     return stored, [spans.get(letter, (0, n)) for letter, n in zip(letters, stored.shape)]
 

@@ -12,6 +12,7 @@ from elektronn.errors import DataError, at
 from elektronn.volumes.address import Address
 from elektronn.volumes.ngff import level_facts, levels, multiscale, ngff
 from elektronn.volumes.stored import Array, Facts, Plan, Stored, key_of, reading
+from elektronn.volumes.zarr_direct import Direct
 
 DAMAGE = (ArithmeticError, AttributeError, IndexError, MemoryError, TypeError)
 """What damaged metadata also leads to."""
@@ -34,7 +35,8 @@ def open_zarr(address: Address) -> Iterator[tuple[Stored, Facts]]:
             facts |= more
         elif address.key:
             raise DataError(f"{address.path}: is an array itself and has no key '{address.key}'; leave the key out")
-    yield node, facts
+        stored = Direct(node)
+    yield stored, facts
 
 
 def _array(address: Address, group: Any) -> tuple[Any, Facts]:

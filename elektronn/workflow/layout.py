@@ -60,6 +60,8 @@ WITHOUT_EFFECT = (
     "volumes/stored.py",
     "volumes/tiff.py",
     "volumes/tiff_facts.py",
+    "volumes/zarr_direct.py",
+    "volumes/zarr_layout.py",
     "volumes/zarr_store.py",
 )
 """Code that stages reach and that only carries, names, stores and warns of values; an edit does not rerun the stages."""
