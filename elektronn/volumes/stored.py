@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,7 +130,8 @@ CURES = (
 @contextmanager
 def reading(address: Address, *more: type[Exception]) -> Iterator[None]:
     """Turn what the storage libraries raise on damaged files (``more`` as well) into a DataError with a cure."""
-    expected: tuple[type[Exception], ...] = (OSError, RuntimeError, SystemError, ValueError, KeyError, EOFError, *more)
+    usual = (OSError, RuntimeError, SystemError, ValueError, KeyError, EOFError, zlib.error)
+    expected: tuple[type[Exception], ...] = (*usual, *more)
     try:
         yield
     except expected as error:
