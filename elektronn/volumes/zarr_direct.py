@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from elektronn.volumes.stored import Array
-from elektronn.volumes.zarr_layout import ABSENT, Index, Layout, bytes_of, layout_of
+from elektronn.volumes.zarr_layout import ABSENT, CutOffError, Index, Layout, bytes_of, layout_of
 
 Spans = tuple[tuple[int, int], ...]
 """First place and last place + 1 along each axis."""
@@ -70,6 +70,8 @@ class Direct:
             return self.array[index]
         try:
             values = read(self.layout, spans)
+        except CutOffError:
+            raise
         except DAMAGE:  # the library has the last word on what is damaged, and says it
             return self.array[index]
         kept = [isinstance(part, slice) for part in _full(index, len(spans))]
