@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,11 +21,13 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec
 from zarr.storage import MemoryStore, ZipStore
 
+from elektronn.axes import Box, Size, whole
 from elektronn.errors import DataError
 from elektronn.prediction.gaps import gaps
+from elektronn.prediction.memory import DECODED
 from elektronn.volumes import zarr_direct
-from elektronn.volumes.address import Address
-from elektronn.volumes.arrays import open_volume
+from elektronn.volumes.address import Address, parse_address
+from elektronn.volumes.arrays import create_volume, open_volume
 from elektronn.volumes.stored import Array, Reindexed
 from elektronn.volumes.zarr_direct import Direct, together
 
@@ -179,6 +182,19 @@ def test_volumes_of_stores_are_read_directly_also_without_time(tmp_path: Path) -
         volume.stored.stored = alone(volume.stored.stored.array)
         assert np.array_equal(volume.read(), VALUES)
         assert np.array_equal(volume.read(order="czyx"), VALUES[None])
+
+
+@pytest.mark.parametrize("layout", ["", "@ngff0.4"])
+@pytest.mark.parametrize("shape", [SHAPE, (2, *SHAPE)])
+def test_stores_of_ours_are_read_directly(tmp_path: Path, layout: str, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(2).integers(0, 60000, shape).astype(np.uint16)
+    with create_volume(parse_address(f"{tmp_path}/a.zarr{layout}"), shape, np.uint16, chunks=CHUNK) as sink:
+        sink.write(whole(Size(*SHAPE)), values)
+    with open_volume(Address(tmp_path / "a.zarr")) as volume:
+        volume = replace(volume, stored=alone(volume.stored.array))  # type: ignore[attr-defined]
+        assert np.array_equal(volume.read(order="czyx"), values.reshape(-1, *SHAPE))
+        box = Box(Size(3, 5, 7), Size(9, 20, 33))
+        assert np.array_equal(volume.read(box, "czyx"), values.reshape(-1, *SHAPE)[(slice(None), *box.slices)])
 
 
 def test_a_store_that_is_written_again_is_read_as_it_is_then(tmp_path: Path) -> None:
@@ -414,6 +430,21 @@ def test_a_small_read_wakes_no_thread(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(zarr_direct, "WORTH", 1)
     with pytest.raises(TypeError, match="callable"):  # a large one does
         direct[...]
+
+
+@pytest.mark.usefixtures("three")
+def test_a_read_takes_no_more_memory_than_a_prediction_expects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zarr_direct._pool.cache_clear()
+    monkeypatch.setattr(zarr_direct, "HANDS", 8)  # on a machine with as many cores
+    values = np.random.default_rng(0).integers(0, 256, (64, 256, 256)).astype(np.uint8)
+    chunk = (4, 256, 256)
+    direct = alone(zarr.create_array(tmp_path, data=values, chunks=chunk))
+    tracemalloc.start()
+    found = direct[...]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(found, values)
+    assert peak - values.nbytes < (DECODED + 1) * np.prod(chunk)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
