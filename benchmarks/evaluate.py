@@ -89,7 +89,7 @@ def counting(name: str, scores: np.ndarray, labels: np.ndarray) -> Callable[[], 
     counter = Counter(scores.dtype, SETTINGS.bins)
     if "section" not in name:
         return lambda: counter.add(scores, labels)
-    return lambda: Cells(Size(1, *scores.shape[1:]), SECTION_BINS, counter).add(Size(0, 0, 0), scores, labels)
+    return lambda: Cells(Size(1, *scores.shape[1:]), SECTION_BINS).add(Size(0, 0, 0), scores, labels, counter)
 
 
 def first_block(address: Address) -> np.ndarray:

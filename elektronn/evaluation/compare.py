@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elektronn.axes import Box, blocks
+from elektronn.axes import Box
 from elektronn.errors import ConfigError, DataError, at
-from elektronn.evaluation.ahead import ahead
 from elektronn.evaluation.contingency import Contingency, contingency, summed
-from elektronn.evaluation.placement import Place, intersection, overlap
+from elektronn.evaluation.placement import Place, overlap, parts
+from elektronn.evaluation.workers import shared, workers
 from elektronn.settings import Triple
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import Volume, open_volume
 
 Progress = Callable[[int, int], None]
 
-_Block = tuple[NDArray[Any], NDArray[Any], tuple[slice, slice, slice]]
-"""Predicted ids, true ids of the same place and around it, and the place in those."""
+
+class _Near(NamedTuple):
+    """What is close to a border: voxel size y, x and distance, nanometres."""
+
+    pixel: tuple[float, float]
+    distance: float
+
+    @property
+    def halo(self) -> tuple[int, int, int]:
+        """How far to look, zyx, voxels."""
+        y, x = (math.floor(self.distance / n) + 1 for n in self.pixel)
+        return 0, y, x
 
 
 def compare(
@@ -38,7 +47,7 @@ def compare(
     Args:
         found: predicted ids, zyx; 0 is background.
         truth: true ids, zyx; 0 and below do not count. They lie in the middle of the image.
-        block: part that is in memory at one time, zyx, voxels.
+        block: part that each of up to 4 workers has in memory at one time, zyx, voxels.
         border_nm: voxels this close to a border of the truth do not count, see :func:`near_border`.
         progress: called with (blocks done, blocks in all).
 
@@ -51,44 +60,28 @@ def compare(
     """
     with open_volume(found) as prediction, open_volume(truth) as labels:
         place = overlap(prediction, labels)
-        pixel = _pixel(prediction, labels) if border_nm is not None else (1.0, 1.0)
+        near = None if border_nm is None else _Near(_pixel(prediction, labels), border_nm)
+        boxes = list(parts(place, prediction, block))
         with at(f"{found} and {truth}"):
-            tables = _tables(prediction, labels, place, blocks(prediction.size, block), border_nm, pixel, progress)
-            table = summed(tables)
+            table = summed(_tables(prediction, labels, place, boxes, near, progress))
     if not table.voxels:
         raise DataError(f"{truth}: no voxel with an id above 0 is left to judge; check the ids and the border")
     return table, place
 
 
 def _tables(
-    prediction: Volume,
-    labels: Volume,
-    place: Place,
-    boxes: list[Box],
-    border_nm: float | None,
-    pixel: tuple[float, float],
-    progress: Progress,
+    prediction: Volume, labels: Volume, place: Place, boxes: list[Box], near: _Near | None, progress: Progress
 ) -> Iterator[Contingency]:
-    halo = (0, *(0 if border_nm is None else math.floor(border_nm / n) + 1 for n in pixel))
+    def table(box: Box, _: None) -> Contingency:
+        inside = box.shifted(place.shift)
+        around = inside if near is None else inside.grown(near.halo, near.halo).within(labels.size)
+        predicted, ids = prediction.read(box), labels.read(around)
+        cut = inside.shifted(-n for n in around.start).slices
+        return contingency(ids[cut], predicted, None if near is None else near_border(ids, *near[:2])[cut])
 
-    def read(box: Box) -> _Block | None:
-        part = intersection(box, place.box)
-        if min(part.size) < 1:
-            return None
-        inside = part.shifted(place.shift)
-        around = inside.grown(halo, halo).within(labels.size)
-        return prediction.read(part), labels.read(around), inside.shifted(-n for n in around.start).slices
-
-    def table(block: _Block | None) -> Contingency | None:
-        if block is None:
-            return None
-        predicted, ids, cut = block
-        return contingency(ids[cut], predicted, None if border_nm is None else near_border(ids, pixel, border_nm)[cut])
-
-    with ahead((partial(read, box) for box in boxes), table) as tables:
+    with shared(boxes, table, [None] * workers(len(boxes))) as tables:
         for done, found in enumerate(tables, 1):
-            if found is not None:
-                yield found
+            yield found
             progress(done, len(boxes))
 
 

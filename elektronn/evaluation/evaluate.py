@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from numpy.typing import NDArray
-
-from elektronn.axes import Box, Size, blocks
+from elektronn.axes import Box, Size
 from elektronn.errors import ConfigError, DataError, at
-from elektronn.evaluation.ahead import ahead
 from elektronn.evaluation.cells import Cells
 from elektronn.evaluation.counters import Counter, Histogram
 from elektronn.evaluation.curves import best_threshold
-from elektronn.evaluation.placement import Place, intersection, overlap, score
+from elektronn.evaluation.placement import Place, overlap, parts, score
 from elektronn.evaluation.settings import EvaluateSettings
 from elektronn.evaluation.uncertainty import Interval, roc_area_interval
-from elektronn.settings import Triple
+from elektronn.evaluation.workers import shared, workers
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import Volume, open_volume
-
-_Block = tuple[Size, NDArray[Any], NDArray[Any]]
-"""First voxel of a block in what prediction and labels have in common, scores, labels."""
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -182,6 +176,21 @@ def _gaps(volume: Measured) -> Iterator[str]:
         yield f"volume {volume.name}: nothing but boundary among the labels; the ROC area is undefined"
 
 
+class _Counters:
+    """What one worker counts into; what is asked for per section or per block it counts by itself only where it must.
+
+    Attributes:
+        whole: of the volume.
+        sections: the same, unless sections have more bins.
+        blocks: for resampling.
+    """
+
+    def __init__(self, dtype: Any, bins: int) -> None:
+        self.whole = Counter(dtype, bins)
+        self.sections = self.whole if bins >= SECTION_BINS else Counter(dtype, SECTION_BINS)
+        self.blocks = Counter(dtype, BLOCK_BINS)
+
+
 def _measured(pair: Pair, settings: EvaluateSettings, sections: bool) -> Measured:
     with (
         at(f"volume {pair.name}"),
@@ -189,28 +198,19 @@ def _measured(pair: Pair, settings: EvaluateSettings, sections: bool) -> Measure
         open_volume(pair.labels, pair.label_axes) as labels,
     ):
         place = overlap(prediction, labels)
+        along = Cells(Size(1, place.size.y, place.size.x), SECTION_BINS) if sections else None
+        around = Cells(Size(*settings.bootstrap_block), BLOCK_BINS) if settings.bootstrap else None
+        boxes = list(parts(place, prediction, settings.block))
         with at(str(pair.prediction)):
-            counter = Counter(prediction.dtype, settings.bins)
-        fine = counter if settings.bins >= SECTION_BINS else Counter(prediction.dtype, SECTION_BINS)
-        along = Cells(Size(1, place.size.y, place.size.x), SECTION_BINS, fine) if sections else None
-        blocks_of = Size(*settings.bootstrap_block)
-        around = Cells(blocks_of, BLOCK_BINS, Counter(prediction.dtype, BLOCK_BINS)) if settings.bootstrap else None
-
-        def count(block: _Block) -> None:
-            start, scores, marks = block
-            with at(f"{pair.prediction} and {pair.labels}"):
-                if along is None or along.counter is not counter:
-                    counter.add(scores, marks, max(2, prediction.channels))
-                for cells in filter(None, (along, around)):
-                    cells.add(start, scores, marks, max(2, prediction.channels))
-
-        with ahead(_reads(prediction, labels, place, settings.block), count) as counted:
+            own = [_Counters(prediction.dtype, settings.bins) for _ in range(workers(len(boxes)))]
+        count = partial(_count, pair, prediction, labels, place, along, around)
+        with shared(boxes, count, own) as counted:
             deque(counted, maxlen=0)
         first = (place.image or place.prediction).z
         return Measured(
             pair.name,
             pair.role,
-            counter.histogram(),
+            pooled(counters.whole.histogram() for counters in own),
             place,
             tuple((at_z.z + first, histogram) for at_z, histogram in along.items()) if along else (),
             tuple(histogram for _, histogram in around.items()) if around else (),
@@ -218,19 +218,29 @@ def _measured(pair: Pair, settings: EvaluateSettings, sections: bool) -> Measure
         )
 
 
+def _count(
+    pair: Pair,
+    prediction: Volume,
+    labels: Volume,
+    place: Place,
+    along: Cells | None,
+    around: Cells | None,
+    box: Box,
+    counters: _Counters,
+) -> None:
+    """Read a box of both volumes and count it."""
+    scores, marks = score(prediction, box), labels.read(box.shifted(place.shift))
+    start, classes = box.shifted(-n for n in place.prediction).start, max(2, prediction.channels)
+    with at(f"{pair.prediction} and {pair.labels}"):
+        if along is None or counters.sections is not counters.whole:
+            counters.whole.add(scores, marks, classes)
+        if along is not None:
+            along.add(start, scores, marks, counters.sections, classes)
+        if around is not None:
+            around.add(start, scores, marks, counters.blocks, classes)
+
+
 def _made_of(prediction: Volume) -> dict[str, str]:
     """Digests of what made a prediction, as far as it says them."""
     said = prediction.attributes
     return {name: str(said[f"{name}_sha256"]) for name in ("model", "image") if said.get(f"{name}_sha256")}
-
-
-def _reads(prediction: Volume, labels: Volume, place: Place, block: Triple) -> Iterator[Callable[[], _Block]]:
-    """What reads each block."""
-
-    def read(part: Box) -> _Block:
-        start = part.shifted(-n for n in place.prediction).start
-        return start, score(prediction, part), labels.read(part.shifted(place.shift))
-
-    # blocks of the prediction's own grid, so that no chunk of it is decoded twice
-    parts = (intersection(box, place.box) for box in blocks(prediction.size, block))
-    return (partial(read, part) for part in parts if min(part.size) > 0)

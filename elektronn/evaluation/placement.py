@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from elektronn.axes import Box, Size, whole
+from elektronn.axes import Box, Size, blocks, whole
 from elektronn.errors import DataError, at
+from elektronn.settings import Triple
 from elektronn.volumes.arrays import Volume, triple_of
 from elektronn.volumes.classes import boundary_channel
 from elektronn.volumes.registration import centre
@@ -69,6 +71,15 @@ def overlap(prediction: Volume, labels: Volume) -> Place:
 def intersection(a: Box, b: Box) -> Box:
     """The common part of two boxes; extents below 1 where there is none."""
     return Box(Size(*map(max, zip(a.start, b.start))), Size(*map(min, zip(a.stop, b.stop))))
+
+
+def parts(place: Place, prediction: Volume, block: Triple) -> Iterator[Box]:
+    """The blocks that cover the place, in the prediction's coordinates, z slowest.
+
+    They are those of the prediction's own grid, so that no chunk of it is decoded twice.
+    """
+    covering = (intersection(box, place.box) for box in blocks(prediction.size, block))
+    return (part for part in covering if min(part.size) > 0)
 
 
 def score(prediction: Volume, box: Box) -> NDArray[Any]:

@@ -30,7 +30,7 @@ class EvaluateSettings(Settings):
     """Most rows that ``roc.csv`` and ``pr.csv`` may have."""
 
     block: Triple = (64, 512, 512)
-    """Part of a volume that is in memory at one time, zyx, voxels."""
+    """Part of a volume that each worker has in memory at one time, zyx, voxels; there are as many as cores, at most 4."""
 
     bootstrap: NotNegative = 0
     """Resamples for the 95 % interval of the ROC area, such as 1000; 0: no interval."""

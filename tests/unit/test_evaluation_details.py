@@ -80,9 +80,9 @@ def test_cells_add_up_and_do_not_depend_on_the_blocks(dtype: str) -> None:
     scores, labels = scene(1, dtype)
     results = []
     for cut in ((3, 7, 34), SIZE):
-        cells = Cells(Size(4, 10, 9), 256, Counter(scores.dtype))
+        cells, counter = Cells(Size(4, 10, 9), 256), Counter(scores.dtype)
         for box in blocks(SIZE, cut):
-            cells.add(box.start, scores[box.slices], labels[box.slices])
+            cells.add(box.start, scores[box.slices], labels[box.slices], counter)
         results.append(cells.items())
     assert [place for place, _ in results[0]] == [place for place, _ in results[1]]
     assert len(results[0]) == 3 * 3 * 4
