@@ -25,7 +25,7 @@ from elektronn.network.layers import Convolution
 from elektronn.network.nodes import ONE
 from elektronn.prediction.dense import Kind, Outputs, as_input, outputs_of
 from elektronn.prediction.lanes_kernels import Floats, Integers, gather, largest, scatter
-from elektronn.prediction.lanes_layer import LaneLayer, floats, integers
+from elektronn.prediction.lanes_layer import Laid, LaneLayer, floats, integers
 from elektronn.prediction.lanes_plan import LANES, Lanes, Layout, halo_of, misfit, split
 
 CHUNK = 4
@@ -87,18 +87,17 @@ class LanesEngine:
         wanted = self.geometry.dense(x.shape[1:])
         halo = halo_of([layer.layer for layer in self.tail])
         lanes = Lanes.of(self.geometry.stride, wanted, halo)
-        layout = Layout(Size(*(e + h for e, h in zip(lanes.extent, halo))), LANES)
-        features = [self.front[-1].layer.maps, *(layer.written for layer in self.tail)]
-        one = layout.floats(max(features[::2]))
+        size = Size(*(e + h for e, h in zip(lanes.extent, halo)))
+        layouts = [Layout(size, features) for features in (self.front[-1].layer.maps, *(t.written for t in self.tail))]
+        one = max(layout.floats for layout in layouts[::2])
         first = self._buffer("lanes", lanes.groups * one)
-        second = self._buffer("other lanes", layout.floats(max(features[1::2])))
-        self._to_lanes(x, lanes, layout, first, one)
+        second = self._buffer("other lanes", max(layout.floats for layout in layouts[1::2]))
+        self._to_lanes(x, lanes, layouts[0], first, one)
         result = np.empty((features_of(self.tail), *wanted), np.float32)
         for group in range(lanes.groups):
-            found, size = self._through_tail(first[group * one :][:one], second, layout)
-            assert size == lanes.extent
+            found = self._through_tail(first[group * one :][:one], second, layouts)
             origins = lanes.origins[group * LANES : (group + 1) * LANES]
-            pitches, strides = integers(layout.channel, layout.plane, layout.row), integers(*lanes.stride)
+            pitches, strides = integers(*layouts[-1].pitches()), integers(*lanes.stride)
 
             def collect(_: int, part: Integers, found: Floats = found, origins: Integers = origins) -> None:
                 gather(found, pitches, integers(*lanes.extent), origins, strides, result, part)  # noqa: B023
@@ -111,14 +110,14 @@ class LanesEngine:
         window = [sum((layer.layer.window[a] - 1) * layer.dilation[a] for layer in self.front) for a in range(3)]
         deep = x.shape[1] - window[0]
         chunk = max(1, CHUNK * window[0])
-        plane = Layout(Size(min(chunk, deep) + window[0], *x.shape[2:]), 1)
         features = max(x.shape[0], *(layer.written for layer in self.front))
-        pitches = integers(group, layout.channel, layout.plane, layout.row)
+        plane = Layout(Size(min(chunk, deep) + window[0], *x.shape[2:]), features, in_lanes=False)
+        pitches = integers(group, *layout.pitches())
         origins, strides, extent = lanes.origins, integers(*lanes.stride), integers(*layout.size)
         starts = list(range(0, deep, chunk))
 
         def work(worker: int, part: Integers) -> None:
-            a, b = (self._buffer(f"{side} {worker}", plane.floats(features)) for side in "ab")
+            a, b = (self._buffer(f"{side} {worker}", plane.floats) for side in "ab")
             for start in starts[part[0] : part[1]]:
                 count = min(chunk, deep - start)
                 found, size = self._through_front(x[:, start : start + count + window[0]], a, b, plane)
@@ -135,7 +134,7 @@ class LanesEngine:
         planes[:, : size.z, : size.y * size.x] = x.reshape(len(x), size.z, -1)
         for layer in self.front:
             size = layer.after(size, layer.dilation)
-            layer.run_direct(a, b, layout, layer.dilation, size, integers(0, size.z))
+            layer.run_direct(Laid(a, layout), Laid(b, layout), layer.dilation, size, integers(0, size.z))
             a, b = b, a
             pool = layer.layer.pool
             if pool != ONE:
@@ -144,20 +143,20 @@ class LanesEngine:
                 offsets = layout.offsets(1, pool, layer.dilation)
                 largest(a, b, offsets, integers(layout.channel, layout.plane), counts)
                 a, b = b, a
-            layer.activate(_valid(a, layout, layer.layer.maps, size))
+            layer.activate(layout.valid(a, size)[: layer.layer.maps])
         return a, size
 
-    def _through_tail(self, a: Floats, b: Floats, layout: Layout) -> tuple[Floats, Size]:
+    def _through_tail(self, a: Floats, b: Floats, layouts: Sequence[Layout]) -> Floats:
         """One group of lanes through the layers behind the last pooling, to and fro between two buffers."""
-        size = layout.size
+        size = layouts[0].size
         need = max(layer.scratch for layer in self.tail)
         scratch = [self._buffer(f"scratch {worker}", need) for worker in range(self.threads)]
-        for layer in self.tail:
+        for layer, (before, after) in zip(self.tail, pairwise(layouts)):
             size = layer.after(size, ONE)
-            self._run(*_work(layer, a, b, layout, size, scratch))
-            layer.activate(_valid(b, layout, layer.layer.maps, size))
+            self._run(*_work(layer, Laid(a, before), Laid(b, after), size, scratch))
+            layer.activate(after.valid(b, size))
             a, b = b, a
-        return a, size
+        return a
 
     def _run(self, work: Callable[[int, Integers], None], parts: Sequence[Integers]) -> None:
         if len(parts) == 1:
@@ -178,17 +177,17 @@ def features_of(chain: Sequence[LaneLayer]) -> int:
 
 
 def _work(
-    layer: LaneLayer, a: Floats, b: Floats, layout: Layout, size: Size, scratch: Sequence[Floats]
+    layer: LaneLayer, given: Laid, made: Laid, size: Size, scratch: Sequence[Floats]
 ) -> tuple[Callable[[int, Integers], None], list[Integers]]:
     """A layer in lanes, and how it is divided among workers."""
     if not layer.suits_winograd(size):
-        return lambda _, part: layer.run_direct(a, b, layout, ONE, size, part), _planes(size.z, len(scratch))
+        return lambda _, part: layer.run_direct(given, made, ONE, size, part), _planes(size.z, len(scratch))
     down = layer.tiles_down(size)
-    if size.z >= 2 * len(scratch):
-        parts = [integers(*planes, 0, down) for planes in _even(size.z, len(scratch))]
+    if size.z >= layer.together(size) * len(scratch):
+        parts = [integers(*planes, 0, down) for planes in _groups(size.z, layer.together(size), len(scratch))]
     else:
         parts = [integers(0, size.z, *rows) for rows in _rows(down, len(scratch))]
-    return lambda worker, part: layer.run_winograd(a, b, layout, size, part, scratch[worker]), parts
+    return lambda worker, part: layer.run_winograd(given, made, size, part, scratch[worker]), parts
 
 
 def _planes(count: int, workers: int) -> list[Integers]:
@@ -197,17 +196,11 @@ def _planes(count: int, workers: int) -> list[Integers]:
     return [integers(*pair) for pair in pairwise(cuts)]
 
 
-def _even(count: int, workers: int) -> list[Integers]:
-    """The same, each but the last an even number: pairs of planes stay together."""
-    return [np.minimum(2 * pair, count) for pair in _planes(-(-count // 2), workers)]
+def _groups(count: int, together: int, workers: int) -> list[Integers]:
+    """The same, each but the last a multiple of ``together``: so many planes stay together."""
+    return [np.minimum(together * group, count) for group in _planes(-(-count // together), workers)]
 
 
 def _rows(count: int, workers: int) -> list[Integers]:
     """The same, at least two each: the last row of tiles is shifted back over the one before, and must come after it."""
     return _planes(count, max(1, min(workers, count // 2)))
-
-
-def _valid(buffer: Floats, layout: Layout, features: int, size: Size) -> Floats:
-    """The part of a buffer that holds values, with some between them that do not count."""
-    planes = buffer[: features * layout.channel].reshape(features, layout.size.z, layout.plane)
-    return planes[:, : size.z, : layout.span(size)]

@@ -15,18 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elektronn.compiled import compiled
-from elektronn.prediction import lanes_code
-from elektronn.prediction.lanes_code import (
-    LANES,
-    WINDOW,
-    analyse,
-    convolve,
-    mix,
-    multiply,
-    multiply_pair,
-    synthesise,
-    weave,
-)
+from elektronn.prediction import lanes_code, lanes_ir, lanes_transforms
+from elektronn.prediction.lanes_code import convolve
+from elektronn.prediction.lanes_ir import LANES
+from elektronn.prediction.lanes_transforms import weave
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -38,36 +30,13 @@ DIRECT = 2
 FEW, MANY = 3, 8
 """With so few rows or fewer, a tile of so many vectors."""
 
-TILES = 3
-"""Winograd tiles that are multiplied together; with 8 rows they fill the registers."""
-
-_compiled = compiled(lanes_code)
-
-_VECTOR = 4 * LANES
-_WIDE = TILES * _VECTOR
-_POINTS = WINDOW * WINDOW
-
-
-def window_floats(features: int) -> int:
-    """Floats of scratch for the 36 points of the tiles of one plane.
-
-    The points lie one vector further apart than they are large, lest all fall into the same few lines of the cache.
-    """
-    return _POINTS * (features * TILES + 1) * LANES
-
-
-def scratch_floats(taps: int, before: int, written: int, paired: bool) -> int:
-    """Floats of scratch of one worker: a ring of planes and the products of ``written`` features."""
-    planes = taps + paired
-    mixed = planes * window_floats(before) // _POINTS if paired else 0
-    return planes * window_floats(before) + mixed + (1 + paired) * window_floats(written)
+_compiled = compiled(lanes_ir, lanes_code, lanes_transforms)
 
 
 @cache
 def direct(rows: int, relu: int) -> Kernel:
     """A convolution tap by tap; features in blocks of ``rows``."""
     vectors = DIRECT if rows > FEW else MANY
-    wide = vectors * _VECTOR
 
     @_compiled
     def layer(
@@ -76,113 +45,32 @@ def direct(rows: int, relu: int) -> Kernel:
         weights: Floats,
         bias: Floats,
         offsets: Integers,
-        channel: int,
-        plane: int,
+        pitches: Integers,
         count: int,
         part: Integers,
     ) -> None:
-        """``count`` floats of the planes ``part[0] ≤ z < part[1]``; up to 31 floats behind them are overwritten."""
+        """``count`` vectors of the planes ``part[0] ≤ z < part[1]``; one behind them may be overwritten.
+
+        ``pitches`` are those of plane and vector of ``source``, of feature, plane and vector of ``target``, bytes.
+        """
         size = 4 * rows * offsets.size
-        blocks, whole = bias.size // rows, 4 * count // wide * wide
+        blocks, whole = bias.size // rows, count // vectors * vectors
+        plane, step, channel, target_plane, target_step = pitches
         for z in range(part[0], part[1]):
             for block in range(blocks):
-                here, there = source.ctypes.data + z * plane, target.ctypes.data + block * rows * channel + z * plane
+                here = source.ctypes.data + z * plane
+                there = target.ctypes.data + block * rows * channel + z * target_plane
                 places, taps = offsets.ctypes.data, offsets.size
                 weight, shift = weights.ctypes.data + block * size, bias.ctypes.data + 4 * rows * block
-                for i in range(0, whole, wide):
-                    convolve(rows, vectors, relu, here + i, places, taps, weight, shift, there + i, channel)
-                for i in range(whole, 4 * count, DIRECT * _VECTOR):
-                    convolve(rows, DIRECT, relu, here + i, places, taps, weight, shift, there + i, channel)
+                for i in range(0, whole, vectors):
+                    a, b = here + i * step, there + i * target_step
+                    convolve(rows, vectors, relu, a, step, places, taps, weight, shift, b, channel, target_step)
+                for i in range(whole, count, DIRECT):
+                    a, b = here + i * step, there + i * target_step
+                    convolve(rows, DIRECT, relu, a, step, places, taps, weight, shift, b, channel, target_step)
 
     made: Kernel = layer
     return made
-
-
-@cache
-def winograd(kernel: int, rows: int, relu: int, paired: int) -> Kernel:
-    """A convolution with a lateral kernel of ``kernel`` × ``kernel`` on vectors of lanes; features in blocks of ``rows``.
-
-    Planes are transformed once each, into a ring of as many as are needed at a time. ``paired``: three taps along z and
-    two planes of output at a time, by Winograd's transform along z too, which takes four products in place of six. The
-    compiled function computes the planes ``part[0] ≤ z < part[1]`` and the rows of tiles ``part[2] ≤ t < part[3]`` of
-    ``target``; pairs begin at even planes:
-
-    - source, target: buffers.
-    - weights: ``(36, blocks, products · features_in, rows)``, one product per tap or four.
-    - bias: per feature.
-    - pitches: of channel, plane and row, bytes.
-    - counts: taps along z, features before, features after; depth, height and width of the output.
-    - scratch: :func:`scratch_floats` of them.
-    """
-    edge, together = WINDOW + 1 - kernel, 1 + paired
-
-    @_compiled
-    def layer(
-        source: Floats,
-        target: Floats,
-        weights: Floats,
-        bias: Floats,
-        pitches: Integers,
-        counts: Integers,
-        part: Integers,
-        scratch: Floats,
-    ) -> None:
-        channel, plane, row = pitches
-        taps, before, after, depth, height, width = counts
-        span = taps + paired  # planes that are needed at a time, and products
-        table, places, size = np.empty(span, np.int64), np.empty(TILES, np.int64), 4 * span * before * rows
-        blocks = 4 * weights.size // (_POINTS * size)
-        lap, step = before * _WIDE + _VECTOR, blocks * rows * _WIDE + _VECTOR
-        mixed = scratch.ctypes.data + span * _POINTS * lap
-        products = mixed + paired * span * lap
-        across = -(-width // edge)
-        groups = -(-across // TILES)
-        for group in range(part[2] * groups, part[3] * groups):
-            # the last row and column of tiles are shifted back
-            y, first = min(group // groups * edge, height - edge), group % groups * TILES
-            tiles = min(TILES, across - first)
-            for t in range(tiles):
-                places[t] = y * row + min((first + t) * edge, width - edge) * _VECTOR
-            entered = part[0]
-            for z in range(part[0], part[1], together):
-                start = min(z, depth - together)
-                for new in range(entered, start + span):
-                    here = scratch.ctypes.data + new % span * _POINTS * lap
-                    _enter(source.ctypes.data + new * plane, channel, row, places[:tiles], before, here)
-                entered = start + span
-                for k in range(span):
-                    table[k] = scratch.ctypes.data + (start + k) % span * _POINTS * lap
-                for index in range(_POINTS * blocks):
-                    point, weight = index // blocks, weights.ctypes.data + index * size
-                    found = products + point * step + index % blocks * rows * _WIDE
-                    if paired:
-                        if index % blocks == 0:
-                            mix(table.ctypes.data, point * lap, before * TILES, mixed, lap)
-                        other = found + _POINTS * step
-                        multiply_pair(rows, TILES, tiles, mixed, lap, before, _WIDE, weight, found, other, _WIDE)
-                    else:
-                        sources, shift = table.ctypes.data, point * lap
-                        multiply(rows, TILES, tiles, sources, shift, taps, before, _WIDE, weight, found, _WIDE)
-                for k in range(z - start, together):
-                    for c in range(after):
-                        line = target.ctypes.data + c * channel + (start + k) * plane
-                        for t in range(tiles):
-                            found = products + k * _POINTS * step + c * _WIDE + t * _VECTOR
-                            synthesise(
-                                edge, relu, found, step, bias.ctypes.data + 4 * c, line + places[t], row, _VECTOR
-                            )
-
-    made: Kernel = layer
-    return made
-
-
-@numba.njit(nogil=True)  # cached as part of its caller alone, whose key knows the code
-def _enter(source: int, channel: int, row: int, places: Integers, features: int, ring: int) -> None:
-    """Transform the windows of some tiles, all features."""
-    for c in range(features):
-        for t in range(places.size):
-            target = ring + c * _WIDE + t * _VECTOR
-            analyse(source + c * channel + places[t], row, _VECTOR, target, features * _WIDE + _VECTOR, channel)
 
 
 @_compiled
@@ -243,12 +131,12 @@ def scatter(
         first: position of the first plane along z.
         origins: ``(lanes, 3)``: voxel zyx of each lane's first value.
         strides: zyx, voxels between neighbouring values of a lane.
-        target: groups of 16 lanes, in a layout of ``target_pitches`` (group, channel, plane, row).
+        target: groups of 16 lanes, in a layout of ``target_pitches`` (group, channel, plane, row, neighbour).
         target_pitches: see above.
         target_extent: values per lane, zyx; those behind the image are set to 0.
     """
     depth, height, width = target_extent
-    starts = np.empty(4, np.int64)
+    starts, unit = np.empty(4, np.int64), target_pitches[4]
     for z in range(first, first + extent[1]):
         for c in range(extent[0]):
             plane = c * pitches[0] + (z - first) * pitches[1]
@@ -264,15 +152,16 @@ def scatter(
                     if lane % LANES == 0:
                         vectors = _quarters(origins[lane : lane + LANES], y, strides, extent, pitches[2], starts)
                         vectors = min(vectors, width)
-                        weave(source.ctypes.data + 4 * plane, starts.ctypes.data, vectors, target.ctypes.data + 4 * t)
+                        here, there = source.ctypes.data + 4 * plane, target.ctypes.data + 4 * t
+                        weave(here, starts.ctypes.data, vectors, there, 4 * unit)
                     row = origins[lane, 1] + strides[1] * y
                     count = (extent[3] - origins[lane, 2] + strides[2] - 1) // strides[2] if row < extent[2] else 0
                     count = min(max(count, 0), width)
                     s = plane + row * pitches[2] + origins[lane, 2]
                     for x in range(vectors, count):
-                        target[t + lane % LANES + LANES * x] = source[s + strides[2] * x]
+                        target[t + lane % LANES + unit * x] = source[s + strides[2] * x]
                     for x in range(max(vectors, count), width):
-                        target[t + lane % LANES + LANES * x] = np.float32(0)
+                        target[t + lane % LANES + unit * x] = np.float32(0)
 
 
 @numba.njit(nogil=True)
@@ -303,7 +192,7 @@ def gather(
     """The way back from :func:`scatter` for one group of lanes: into ``result`` (czyx) where it has such voxels.
 
     Args:
-        source: one group in a layout of ``pitches`` (channel, plane, row), ``extent`` (zyx) values per lane.
+        source: one group in a layout of ``pitches`` (channel, plane, row, neighbour), ``extent`` (zyx) values per lane.
         pitches: see above.
         extent: see above.
         origins: of these lanes.
@@ -323,4 +212,4 @@ def gather(
                     count = min(extent[2], (wide - origins[lane, 2] + strides[2] - 1) // strides[2])
                     line = result[c, plane, row]
                     for x in range(count):
-                        line[origins[lane, 2] + strides[2] * x] = source[s + LANES * x]
+                        line[origins[lane, 2] + strides[2] * x] = source[s + pitches[3] * x]

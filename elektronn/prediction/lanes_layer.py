@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from elektronn.axes import Size
 from elektronn.network.layers import Convolution, activation_of
-from elektronn.prediction.lanes_code import WINDOW
-from elektronn.prediction.lanes_kernels import Floats, Integers, direct, scratch_floats, winograd
+from elektronn.prediction.lanes_kernels import Floats, Integers, direct
 from elektronn.prediction.lanes_plan import Layout
+from elektronn.prediction.lanes_transforms import FAR, NEAR, WINDOW
+from elektronn.prediction.lanes_winograd import scratch_floats, winograd
 
 DIRECT_ROWS, WINOGRAD_ROWS = 10, 8
 """Features of a register tile, at most: what the registers hold."""
@@ -21,9 +22,11 @@ DIRECT_ROWS, WINOGRAD_ROWS = 10, 8
 FEW = 8
 """With fewer features before or after, Winograd's transforms cost more than they save."""
 
+DEEP = 3
+"""Kernels of so many planes are computed for two or four planes of output at a time."""
 
-PAIRED_TAPS = 3
-"""Kernels of so many planes are computed for two planes of output at a time."""
+LINE, LARGE = 16, 2**19
+"""Floats of a line of the cache, and of a large page of memory."""
 
 
 def integers(*values: int) -> Integers:
@@ -32,9 +35,21 @@ def integers(*values: int) -> Integers:
 
 
 def floats(count: int) -> Floats:
-    """Uninitialised numbers, the first at the beginning of a line of the cache."""
-    raw = np.empty(count + 16, np.float32)
-    return raw[-(raw.ctypes.data // 4) % 16 :][:count]
+    """Uninitialised numbers, the first at the beginning of a line of the cache; of many, of a large page.
+
+    numpy asks the system for large pages where an array is as large as two. Loops that go through many places at the
+    same time do not find them all otherwise.
+    """
+    unit = LARGE if count > LARGE // 4 else LINE
+    raw = np.empty(max(count + unit, 2 * unit), np.float32)
+    return raw[-(raw.ctypes.data // 4) % unit :][:count]
+
+
+class Laid(NamedTuple):
+    """A buffer and how values lie in it."""
+
+    values: Floats
+    layout: Layout
 
 
 class LaneLayer:
@@ -60,7 +75,7 @@ class LaneLayer:
     def scratch(self) -> int:
         """Floats of scratch of one worker."""
         taps, written = self.layer.kernel.z, _whole(self.layer.maps, WINOGRAD_ROWS)
-        return scratch_floats(taps, self.layer.features_in, written, taps == PAIRED_TAPS)
+        return scratch_floats(taps, self.layer.features_in, written, 4 if taps == DEEP else 1)
 
     def after(self, size: Size, dilation: Size) -> Size:
         """Size of the convolution's output."""
@@ -73,30 +88,31 @@ class LaneLayer:
         many = self.layer.features_in >= FEW and self.layer.maps >= FEW
         return is_square and many and after.y >= edge and after.x >= edge
 
-    def run_direct(
-        self, source: Floats, target: Floats, layout: Layout, dilation: Size, size: Size, part: Integers
-    ) -> None:
+    def run_direct(self, given: Laid, made: Laid, dilation: Size, size: Size, part: Integers) -> None:
         """Tap by tap: the planes ``part[0] ≤ z < part[1]`` of an output of ``size``."""
         weights, bias, rows = self._direct
-        offsets = 4 * layout.offsets(self.layer.features_in, self.layer.kernel, dilation)
-        kernel = direct(rows, self._relu)
-        kernel(source, target, weights, bias, offsets, 4 * layout.channel, 4 * layout.plane, layout.span(size), part)
+        offsets = 4 * given.layout.offsets(self.layer.features_in, self.layer.kernel, dilation)
+        source, target = given.layout, made.layout
+        pitches = 4 * integers(source.plane, source.vector, target.channel, target.plane, target.vector)
+        vectors = -(-source.span(size) // source.vector)
+        direct(rows, self._relu)(given.values, made.values, weights, bias, offsets, pitches, vectors, part)
 
-    def run_winograd(
-        self, source: Floats, target: Floats, layout: Layout, size: Size, part: Integers, scratch: Floats
-    ) -> None:
+    def run_winograd(self, given: Laid, made: Laid, size: Size, part: Integers, scratch: Floats) -> None:
         """By Winograd: planes ``part[0] ≤ z < part[1]``, rows of tiles ``part[2] ≤ t < part[3]`` of an output of ``size``."""
-        paired = self.pairs(size)
-        weights, rows = self._paired if paired else self._winograd
+        together = self.together(size)
+        weights, rows = self._winograd if together == 1 else self._in_pairs if together == 2 else self._in_fours
         kernel, before = self.layer.kernel, self.layer.features_in
-        pitches = integers(4 * layout.channel, 4 * layout.plane, 4 * layout.row)
+        source, target = given.layout, made.layout
+        pitches = 4 * integers(source.plane, source.row, source.unit, target.plane, target.row, target.unit)
         counts = integers(kernel.z, before, self.layer.maps, *size)
-        run = winograd(kernel.x, rows, self._relu, int(paired))
-        run(source, target, weights, self._bias, pitches, counts, part, scratch)
+        run = winograd(kernel.x, rows, self._relu, together)
+        run(given.values, made.values, weights, self._bias, pitches, counts, part, scratch)
 
-    def pairs(self, size: Size) -> bool:
-        """Whether two planes at a time are computed of an output of ``size``."""
-        return self.layer.kernel.z == PAIRED_TAPS and size.z > 1
+    def together(self, size: Size) -> int:
+        """How many planes at a time are computed of an output of ``size``."""
+        if self.layer.kernel.z != DEEP or size.z == 1:
+            return 1
+        return 2 if size.z < 4 else 4
 
     def tiles_down(self, size: Size) -> int:
         """Rows of Winograd tiles of an output."""
@@ -122,25 +138,34 @@ class LaneLayer:
         return self._blocks(self._weight)
 
     @cached_property
-    def _paired(self) -> tuple[Floats, int]:
-        """The same, transformed along z too: as many products as the planes that :func:`.lanes_code.mix` makes."""
+    def _in_pairs(self) -> tuple[Floats, int]:
+        """The same, transformed along z too: as many products as the planes that :func:`.lanes_transforms.mix` makes."""
         a, b, c = np.moveaxis(self._weight, 2, 0)
         return self._blocks(np.stack([(a + b + c) / 2, (a - b + c) / 2, a, -c], 2))
 
+    @cached_property
+    def _in_fours(self) -> tuple[Floats, int]:
+        zero, *middle, infinite = _points(DEEP, 1)
+        return self._blocks(np.einsum("az,oczij->ocaij", [*middle, zero, infinite], self._weight))
+
     def _blocks(self, weight: NDArray[np.float64]) -> tuple[Floats, int]:
-        rows, points = _rows(len(weight), WINOGRAD_ROWS), _points(self.layer.kernel.x)
+        rows, points = _rows(len(weight), WINOGRAD_ROWS), _points(self.layer.kernel.x, NEAR)
         transformed = np.einsum("ai,bj,oczij->oabzc", points, points, weight)
         flat = _padded(transformed.reshape(len(weight), WINDOW * WINDOW, -1), rows)
         blocks = flat.reshape(-1, rows, *flat.shape[1:]).transpose(2, 0, 3, 1)
         return _as_floats(blocks), rows
 
 
-def _points(kernel: int) -> NDArray[np.float64]:
-    """Winograd's transform of a kernel of ``kernel`` taps: its scaled values at 0, 1, −1, 2, −2 and ∞."""
-    values, scales = np.array([0, 1, -1, 2, -2.0]), np.array([1 / 4, -1 / 6, -1 / 6, 1 / 24, 1 / 24])
+def _points(kernel: int, unit: float) -> NDArray[np.float64]:
+    """Winograd's transform of a kernel of ``kernel`` taps: its scaled values at 0, ±NEAR, ±FAR and ∞.
+
+    The outputs are to be multiplied by ``unit`` to the power of their place.
+    """
+    values = np.array([0, NEAR, -NEAR, FAR, -FAR])
+    scales = [1 / np.prod([value - other for other in values if other != value]) for value in values]
     result = np.zeros((WINDOW, kernel))
-    result[:-1] = scales[:, None] * values[:, None] ** np.arange(kernel)
-    result[-1, -1] = 1
+    result[:-1] = np.array(scales)[:, None] * values[:, None] ** np.arange(kernel)
+    result[-1, -1] = unit ** (kernel - WINDOW)
     return result
 
 

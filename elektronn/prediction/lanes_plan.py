@@ -85,9 +85,9 @@ def lanes_bytes(document: Document, geometry: Geometry, tile: Size) -> int:
     tail = chain[split(chain) :]
     halo = halo_of(tail)
     lanes = Lanes.of(geometry.stride, tile, halo)
-    layout = Layout(Size(*(e + h for e, h in zip(lanes.extent, halo))), LANES)
+    size = Size(*(e + h for e, h in zip(lanes.extent, halo)))
     features = [layer.maps for layer in chain[split(chain) - 1 :]]
-    buffers = lanes.groups * layout.floats(max(features[::2])) + layout.floats(max(features[1::2]))
+    buffers = lanes.groups * Layout(size, max(features[::2])).floats + Layout(size, max(features[1::2])).floats
     patch = Size(*(n + f - 1 for n, f in zip(tile, geometry.field)))
     plane = 2 * max(layer.maps for layer in chain[: split(chain)]) * patch.y * patch.x
     return 4 * (buffers + plane + document.channels * patch.voxels + 2 * document.classes * tile.voxels)
@@ -95,15 +95,30 @@ def lanes_bytes(document: Document, geometry: Geometry, tile: Size) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """How features × planes × rows lie in a flat buffer, floats.
+    """How values lie in a flat buffer, floats.
+
+    Voxels lie as in an image, features × planes × rows. Lanes lie planes × rows × features × 16: all that a window of
+    them holds is then a few long runs, which the processor foresees.
 
     Attributes:
         size: voxels, or values per lane, zyx.
-        unit: 1 for voxels, 16 for lanes.
+        features: that there is room for.
+        in_lanes: whether there are 16 values at each place.
     """
 
     size: Size
-    unit: int
+    features: int
+    in_lanes: bool = True
+
+    @cached_property
+    def unit(self) -> int:
+        """Between neighbours in a row."""
+        return LANES * self.features if self.in_lanes else 1
+
+    @cached_property
+    def vector(self) -> int:
+        """Between neighbouring vectors of 16 values of one feature."""
+        return self.unit if self.in_lanes else LANES
 
     @cached_property
     def row(self) -> int:
@@ -113,16 +128,21 @@ class Layout:
     @cached_property
     def plane(self) -> int:
         """Between planes: whole pairs of vectors, so that overwriting the rest of a pair does no harm."""
-        return -(-self.size.y * self.row // 32) * 32
+        return -(-self.size.y * self.row // (2 * self.vector)) * 2 * self.vector
 
     @cached_property
     def channel(self) -> int:
         """Between features."""
-        return self.size.z * self.plane
+        return LANES if self.in_lanes else self.size.z * self.plane
 
-    def floats(self, features: int) -> int:
+    @cached_property
+    def floats(self) -> int:
         """Length of a buffer; the last tap of the last pair may read beyond."""
-        return features * self.channel + 64
+        return self.size.z * self.plane * (1 if self.in_lanes else self.features) + 4 * self.vector
+
+    def pitches(self) -> tuple[int, int, int, int]:
+        """Of feature, plane, row and neighbour."""
+        return self.channel, self.plane, self.row, self.unit
 
     def offsets(self, features: int, window: Size, dilation: Size) -> NDArray[np.int64]:
         """Of all taps, in the order of the weights: features, z, y, x."""
@@ -133,6 +153,12 @@ class Layout:
     def span(self, size: Size) -> int:
         """Floats of a plane from the first to the last value of a region of ``size`` at its beginning."""
         return (size.y - 1) * self.row + size.x * self.unit
+
+    def valid(self, buffer: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+        """The part of a buffer that holds a region of ``size``, with some values between them that do not count."""
+        features = 1 if self.in_lanes else self.features
+        planes = buffer[: features * self.size.z * self.plane].reshape(features, self.size.z, self.plane)
+        return planes[:, : size.z, : self.span(size)]
 
 
 @dataclass(frozen=True)

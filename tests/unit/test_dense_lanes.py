@@ -160,8 +160,15 @@ def test_every_voxel_lies_in_exactly_one_lane(stride: tuple[int, int, int]) -> N
 
 
 def test_a_layout_keeps_planes_apart_by_whole_pairs_of_vectors() -> None:
-    layout = Layout(Size(3, 5, 7), 16)
-    assert (layout.row, layout.plane, layout.channel) == (112, 576, 1728)
-    assert layout.span(Size(3, 4, 5)) == 3 * 112 + 5 * 16
+    layout = Layout(Size(3, 5, 7), 2)
+    assert layout.pitches() == (16, 36 * 32, 7 * 32, 32)
+    assert layout.span(Size(3, 4, 5)) == (3 * 7 + 5) * 32
     offsets = layout.offsets(2, Size(2, 1, 2), Size(1, 4, 4))
-    np.testing.assert_array_equal(offsets, [0, 64, 576, 640, 1728, 1792, 2304, 2368])
+    np.testing.assert_array_equal(offsets, [0, 128, 1152, 1280, 16, 144, 1168, 1296])
+
+
+def test_a_layout_of_voxels_is_that_of_the_image_but_for_whole_pairs_of_vectors() -> None:
+    layout = Layout(Size(3, 5, 7), 2, in_lanes=False)
+    assert layout.pitches() == (192, 64, 7, 1)
+    assert layout.span(Size(3, 4, 5)) == 3 * 7 + 5
+    np.testing.assert_array_equal(layout.offsets(2, Size(2, 1, 1), Size(1, 4, 4)), [0, 64, 192, 256])
