@@ -141,7 +141,7 @@ def _all(given: argparse.Namespace, params: Params, device: torch.device, displa
 
     def tell(outcome: Outcome) -> None:
         if outcome.error:
-            display.warn(f"{outcome.name}: {outcome.error}")
+            display.warn(f"{outcome.name}: {outcome.reason}")
 
     rows = rows_of(given.volumes or params.volumes, data_root(params.data_root))
     summary = given.out / "summary.tsv"

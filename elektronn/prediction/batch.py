@@ -36,11 +36,20 @@ class Outcome:
     error: Exception | None = None
 
     @property
+    def reason(self) -> str:
+        """Why it failed, in words; empty if it did not. What is no failure of ours is named by its kind too."""
+        if self.error is None:
+            return ""
+        return (
+            str(self.error) if isinstance(self.error, ElektronnError) else f"{type(self.error).__name__}: {self.error}"
+        )
+
+    @property
     def cells(self) -> tuple[str, ...]:
         """As a row of the summary."""
         found = self.certificate
         numbers = (str(found.voxels), f"{found.largest:.2e}", str(found.missing_chunks)) if found else ("", "", "")
-        reason = " ".join(str(self.error).split()) if self.error else ""
+        reason = " ".join(self.reason.split())
         return (self.name, self.image, self.output, self.status, f"{self.seconds:.1f}", *numbers, reason)
 
 
@@ -74,7 +83,7 @@ def predict_all(
         try:
             certificate = one(row, out)
             status = "done" if certificate.is_new else "skipped"
-        except (ElektronnError, OSError, MemoryError, RuntimeError) as error:  # torch: out of memory is a RuntimeError
+        except Exception as error:  # whatever it is, also a defect of ours: the others are not to wait for it
             failure = error
         seconds = time.perf_counter() - begin
         found.append(Outcome(row.name, str(row.image), str(out), status, seconds, certificate, failure))

@@ -11,8 +11,11 @@ from elektronn.cli.main import main
 from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.weights import save_model
+from elektronn.prediction.batch import predict_all
+from elektronn.prediction.certificate import Certificate
 from elektronn.volumes.address import parse_address
 from elektronn.volumes.arrays import open_volume
+from elektronn.volumes.table import Row
 
 NET = NetworkSettings(kernels=((1, 4, 4), (1, 3, 3)), pools=((1, 2, 2), (1, 1, 1)), features=(2, 2))
 HEAD = "name\timage\tlabels\taxes\tvoxel_nm\trole\n"
@@ -76,6 +79,17 @@ def test_a_bad_volume_does_not_stop_the_others(folder: Path, capsys: pytest.Capt
     with open_volume(parse_address(f"{folder}/out/b.zarr")) as volume:
         assert volume.voxel_nm == (40, 10, 10)
     assert "broken" in said.out
+
+
+def test_a_volume_that_shows_a_defect_does_not_stop_the_others_either() -> None:
+    rows = [Row(name, parse_address(f"{name}.npy"), None, None, "predict") for name in "ab"]
+
+    def one(row: Row, out: Path) -> Certificate:
+        return {"b": Certificate(64, 0.0, 0.1)}[row.name]
+
+    first, second = predict_all(rows, Path("out"), one)
+    assert (first.cells[3], first.cells[-1]) == ("failed", "KeyError: 'a'")
+    assert second.cells[3] == "done"
 
 
 def test_run_again_only_what_failed_is_tried(folder: Path) -> None:
