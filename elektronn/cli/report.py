@@ -133,7 +133,9 @@ def _said(given: argparse.Namespace, params: Any) -> dict[str, Any]:
 
     said = plain(params)
     kept = {name: said[name] for name in SECTIONS}
-    experiment = said["experiments"].get(given.experiment)
+    experiment = said["experiments"].get(given.experiment) or {}
+    # a workflow passes what makes the network; its volumes and segments, if they are not said, are not none
+    experiment = {name: value for name, value in experiment.items() if value}
     return {**({f"experiments.{given.experiment}": experiment} if experiment else {}), **kept}
 
 
@@ -152,12 +154,18 @@ def commands(given: argparse.Namespace, volumes: tuple[ReportVolume, ...], here:
     predicted = [volume for volume in volumes if volume.prediction is not None]
     if given.model:
         found += ["# single steps; settings: params.yaml"] if predicted else []
-        found += [_line("predict", v.image, v.prediction, "--model", given.model, *_settings(given)) for v in predicted]
+        found += [_prediction(given, volume) for volume in predicted]
     judged = [v for v in predicted if v.role in ("valid", "test") and v.labels is not None]
     if given.metrics and judged:
         pairs = [word for v in judged for word in (f"--{v.role}", v.name, v.prediction, v.labels)]
         found.append(_line("evaluate", *pairs, "--json", given.metrics, *_settings(given)))
     return tuple(found)
+
+
+def _prediction(given: argparse.Namespace, volume: ReportVolume) -> str:
+    """The size of the voxels too, as in the workflow: where the image says it itself, that counts."""
+    voxel = ["--voxel-nm", *(f"{n:g}" for n in volume.voxel_nm)] if volume.voxel_nm else []
+    return _line("predict", volume.image, volume.prediction, "--model", given.model, *voxel, *_settings(given))
 
 
 def _settings(given: argparse.Namespace) -> tuple[Any, ...]:

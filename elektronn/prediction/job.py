@@ -83,14 +83,16 @@ class Job:
         volume = self.image.volume
         offset = Size(*(a - b for a, b in zip(self.geometry.offset, self.image.before)))
         found: dict[str, Any] = {"voxel_nm": volume.voxel_nm, "offset_vox": offset, "attributes": self.said}
-        if volume.voxel_nm and volume.origin_nm:
-            found["origin_nm"] = tuple(o + n * v for o, n, v in zip(volume.origin_nm, offset, volume.voxel_nm))
+        if volume.voxel_nm and (volume.origin_nm or any(volume.part.start)):
+            # viewers open the file as a whole, and where it does not say where it lies they begin at 0
+            origin = volume.origin_nm or [n * v for n, v in zip(volume.part.start, volume.voxel_nm)]
+            found["origin_nm"] = tuple(o + n * v for o, n, v in zip(origin, offset, volume.voxel_nm))
         return found
 
     def fingerprint(self, image: str) -> str:
         """What makes the output, with the sha256 of the image instead of the times of its files."""
         facts = self.plan.facts
-        return fingerprint(facts["settings"], [facts["model"], image, facts["image"]], facts["code"])
+        return fingerprint(facts["settings"], [facts["model"], image, facts["image"], facts["voxel_nm"]], facts["code"])
 
     def made_before(self) -> Certificate | None:
         """The certificate of the output if it is there and made of the same."""

@@ -40,7 +40,7 @@ class Plan:
         size: of the output, zyx.
         block: computed, written and marked as one; whole files of the store.
         tile: computed at once, inside a block.
-        facts: model, image, settings and code that make it: plain data.
+        facts: model, image, its voxel size, settings and code that make it: plain data.
         levels: coarser levels to be made of it.
     """
 
@@ -66,7 +66,7 @@ class Plan:
             document, geometry: of the network.
             size: of the output, zyx.
             settings: as given.
-            facts: say which model and image.
+            facts: say which model and image, and the size of its voxels.
             room: for one tile, bytes.
         """
         block = block_for(geometry, size)
@@ -120,7 +120,7 @@ class Plan:
         mine, his = ours.pop("settings"), theirs.pop("settings", {})
         changed = sorted(name for name in mine.keys() | his.keys() if mine.get(name) != his.get(name))
         found = [f"predict.{name} ({his.get(name)}, now {mine.get(name)})" for name in changed]
-        names = {"model": "model", "image": "image", "code": "version of this program"}
+        names = {"model": "model", "image": "image", "voxel_nm": "voxel size", "code": "version of this program"}
         found += [words for name, words in names.items() if ours.get(name) != theirs.get(name)]
         return found or ([] if ours == theirs else ["sizes"])
 

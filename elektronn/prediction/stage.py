@@ -104,6 +104,7 @@ def predict(
         with at(str(image)):
             size = geometry.dense(source.size)
         facts = {"model": digest(model), "image": f"{image.key}{image.crop}{image.axes}"}
+        facts["voxel_nm"] = str(opened.volume.voxel_nm and tuple(map(float, opened.volume.voxel_nm)))
         result = Result.of(trained, settings)
         allowance = allowance_for(trained.network, source, result, size, settings, device if owns_process else None)
         plan = Plan.of(document, geometry, size, settings, facts, allowance.room_for(document, geometry, size))

@@ -595,6 +595,9 @@ def test_commands_name_the_project_of_the_workflow(tmp_path: Path) -> None:
     assert commands(given, (), tmp_path)[-1] == "snakemake --cores all train_neuro"
     assert commands(given, (), tmp_path / "a b")[-1] == "snakemake --directory 'a b' --cores all train_neuro"
     cube = ReportVolume("cube", "test", Address(Path("i.h5")), Address(Path("l.h5")), Address(Path("p.zarr")))
+    assert commands(given, (replace(cube, voxel_nm=(50.0, 4.0, 4.5)),), tmp_path)[-2] == (
+        "elektronn predict i.h5 p.zarr --model m.safetensors --voxel-nm 50 4 4.5 --params params.yaml"
+    )
     assert commands(given, (cube,), tmp_path)[-2:] == (
         "elektronn predict i.h5 p.zarr --model m.safetensors --params params.yaml",
         "elektronn evaluate --test cube p.zarr l.h5 --json m.json --params params.yaml",

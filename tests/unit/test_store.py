@@ -149,6 +149,31 @@ def test_place_in_space_of_an_image_that_has_one_is_kept(tmp_path: Path, model: 
         assert list(volume.origin_nm or ()) == expected
 
 
+def test_a_part_of_an_image_without_a_place_lies_where_it_lies_in_the_file(
+    tmp_path: Path, model: Path, network: Network
+) -> None:
+    np.save(tmp_path / "a.npy", IMAGE)
+    image, out, settings = parse_address(f"{tmp_path}/a.npy[1:,2:,3:]"), tmp_path / "p.zarr", PredictSettings(threads=1)
+    voxel = (40.0, 8.0, 8.0)
+    stage.predict(model, image, parse_address(str(out)), tmp_path / "p", settings, device=CPU, voxel_nm=voxel)
+    with open_volume(parse_address(str(out))) as volume:
+        expected = [(a + b) * v for a, b, v in zip((1, 2, 3), network.geometry.offset, voxel)]
+        assert list(volume.origin_nm or ()) == expected
+        assert volume.attributes["offset_vox"] == list(network.geometry.offset)
+
+
+def test_a_voxel_size_that_is_said_later_makes_the_output_anew(tmp_path: Path, model: Path) -> None:
+    np.save(tmp_path / "a.npy", IMAGE)
+    image, out, manifest = parse_address(f"{tmp_path}/a.npy"), tmp_path / "p.zarr", tmp_path / "p.json"
+    settings = PredictSettings(threads=1, certificate=4)
+    seen = []
+    for voxel in (None, (40.0, 10.0, 10.0), (40, 10, 10)):
+        made = stage.predict(model, image, parse_address(str(out)), manifest, settings, device=CPU, voxel_nm=voxel)
+        with open_volume(parse_address(str(out))) as volume:
+            seen.append((made.is_new, volume.voxel_nm))
+    assert seen == [(True, None), (True, (40.0, 10.0, 10.0)), (False, (40.0, 10.0, 10.0))]
+
+
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("mark", ["", "@ngff0.4"])
 def test_coarser_levels_are_means_and_lie_where_their_voxels_lie(tmp_path: Path, model: Path, mark: str) -> None:
