@@ -66,7 +66,7 @@ def _most(labels: NDArray[np.uint8], shift: np.uint8) -> np.uint8:
 @njit(nogil=True, cache=True, boundscheck=False)
 def _row(label: np.uint8) -> np.uint8:
     """0 and 1 as they are, 3 for 255, 0 for other classes; no branch."""
-    return np.uint8((label & np.uint8(3)) * np.uint8(np.uint8(label + np.uint8(1)) <= np.uint8(2)))
+    return np.uint8(label & np.uint8(3)) if np.uint8(label + np.uint8(1)) <= np.uint8(2) else np.uint8(0)
 
 
 def _count_piece(scores: Any, marks: Any, cells: Any) -> Any:
@@ -116,7 +116,8 @@ def _between(scores: NDArray[np.float32]) -> bool:
 
 
 # The kernels take two steps through a piece that stays in the first cache level: the cells of its voxels, which is
-# vectorised, and the increments, which cannot be. In saturated predictions many neighbours fall into class 0 and bin 0,
+# vectorised, and the increments, which cannot be. Every step of the former is made the size of a cell again: numba takes what
+# comes out of arithmetic for eight bytes, and of those a vector holds few. In saturated predictions many neighbours fall into class 0 and bin 0,
 # and each increment would wait for the one before; they are spread over the spare row.
 
 
@@ -130,8 +131,8 @@ def _count_bytes(scores: NDArray[np.uint8], marks: NDArray[np.uint8], cells: NDA
     for start in range(0, even, _STEP):
         some, its_marks = scores[start : start + _STEP], marks[start : start + _STEP]
         for j in range(_STEP):
-            cell = (np.uint16(_row(its_marks[j])) << np.uint16(8)) | np.uint16(some[j])
-            index[j] = cell | (np.uint16(cell == 0) * spare[j])
+            cell = np.uint16(np.uint16(np.uint16(_row(its_marks[j])) << np.uint16(8)) | np.uint16(some[j]))
+            index[j] = np.uint16(spare[j] if cell == np.uint16(0) else cell)
         for j in range(_STEP // 4):
             four = words[j]
             cells[four & low] += one
@@ -150,8 +151,8 @@ def _count_words(scores: NDArray[np.uint16], marks: NDArray[np.uint8], cells: ND
     for start in range(0, even, _STEP):
         some, its_marks = scores[start : start + _STEP], marks[start : start + _STEP]
         for j in range(_STEP):
-            cell = (np.uint32(_row(its_marks[j])) << np.uint32(16)) | np.uint32(some[j])
-            index[j] = spare[j] if cell == 0 else cell
+            cell = np.uint32(np.uint32(np.uint32(_row(its_marks[j])) << np.uint32(16)) | np.uint32(some[j]))
+            index[j] = np.uint32(spare[j] if cell == np.uint32(0) else cell)
         for j in range(_STEP):
             cells[index[j]] += np.uint32(1)
     for i in range(even, scores.size):
@@ -170,7 +171,7 @@ def _count_floats(scores: NDArray[np.float32], marks: NDArray[np.uint8], bins: i
         some, its_marks = scores[start : start + _STEP], marks[start : start + _STEP]
         for j in range(_STEP):
             cell = np.uint32(min(np.int32(some[j] * scale), last) + np.int32(_row(its_marks[j])) * wide)
-            index[j] = spare[j] if cell == 0 else cell
+            index[j] = np.uint32(spare[j] if cell == np.uint32(0) else cell)
         for j in range(_STEP):
             cells[index[j]] += np.uint32(1)
     for i in range(even, scores.size):
