@@ -12,13 +12,27 @@ from elektronn.report.content import Picture
 from elektronn.report.making import TIME
 from elektronn.report.markup import Markup, bullets, folded, group, paragraph, picture, section, table, text
 from elektronn.report.page import filled
-from elektronn.report.runs import Run
+from elektronn.report.runs import BEFORE, Run
 
 DIGITS = 5
 """Digits behind the point, as ``dvc metrics diff`` shows them."""
-HIGHER = ("roc_area", "average_precision", "f1", "accuracy", "balanced_accuracy", "precision", "recall")
-LOWER = ("calibration_error",)
+HIGHER = (
+    "roc_area",
+    "average_precision",
+    "f1",
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "v_rand",
+    "v_info",
+)
+LOWER = ("calibration_error", "voi_bits", "voi_split_bits", "voi_merge_bits", "adapted_rand_error")
 """Figures of which more is better, and less."""
+APART = (
+    "The runs were judged on different test volumes: a better figure may be that of an easier volume, and none is called "
+    "the best."
+)
 CURVES = {"Validation error": "valid_error", "Training error": "train_error", "Loss": "loss", "Learning rate": "rate"}
 
 
@@ -33,7 +47,7 @@ def compare(runs: Sequence[Run]) -> str:
         raise ConfigError(f"--compare {' '.join(names)}: name two runs or more, each once")
     runs = [replace(run, name=_short(run.name)) for run in runs]
     differ = differing(runs)
-    head = paragraph(_sentence(runs, differ))
+    head = Markup(paragraph(_sentence(runs, differ)) + ("" if _comparable(runs) else paragraph(APART, "alarm")))
     parts = [_settings(runs, differ), _figures(runs), _learning(runs), _quality(runs), _times(runs)]
     return filled("Runs side by side", head, parts)
 
@@ -48,12 +62,21 @@ def _short(name: str) -> str:
     return name.rstrip("/").replace("data/reports/", "")
 
 
+def _comparable(runs: Sequence[Run]) -> bool:
+    """Whether the test scores are of the same images, as far as that is known."""
+    return len({run.judged for run in runs if run.judged}) < 2
+
+
 def _sentence(runs: Sequence[Run], differ: Mapping[str, Sequence[Any]]) -> str:
     area = {run.name: run.figures.get("test.roc_area") for run in runs}
     known = {name: value for name, value in area.items() if value is not None}
     changed = f"{len(differ)} settings differ" if differ else "No setting differs"
     if not known:
         return f"{changed}; no run has a ROC area on test volumes."
+    if not _comparable(runs):
+        return (
+            f"{changed}. ROC areas on the test volumes: {', '.join(f'{n} {value:.4f}' for n, value in known.items())}."
+        )
     best = max(known.values())
     winners = " and ".join(name for name, value in known.items() if value == best)
     return f"{changed}. Best ROC area on the test volumes: {winners} with {best:.4f}."
@@ -75,15 +98,15 @@ def best_of(name: str, values: Sequence[float | None]) -> float | None:
         >>> best_of("test.voxels", [1, 2]), best_of("test.f1", [0.5, 0.5])
         (None, None)
     """
-    known, figure = [value for value in values if value is not None], name.rpartition(".")[2]
-    if len(set(known)) < 2 or figure not in (*HIGHER, *LOWER):
+    known, parts = [value for value in values if value is not None], set(name.split("."))
+    if len(set(known)) < 2 or not parts & {*HIGHER, *LOWER}:
         return None
-    return max(known) if figure in HIGHER else min(known)
+    return max(known) if parts & set(HIGHER) else min(known)
 
 
 def _figures(runs: Sequence[Run]) -> Markup:
     names = dict.fromkeys(name for run in runs for name in run.figures)
-    roles = list(dict.fromkeys(name.partition(".")[0] for name in names))
+    roles = sorted(dict.fromkeys(name.partition(".")[0] for name in names), key=lambda role: "test" not in role)
     tables = [_role(runs, role, [name for name in names if name.startswith(f"{role}.")]) for role in roles]
     note = Markup(
         f"Rounded to {DIGITS} digits, like <code>dvc metrics diff</code>; the best of a row is marked ★ where more or "
@@ -97,8 +120,10 @@ def _role(runs: Sequence[Run], role: str, names: Sequence[str]) -> Markup:
     rows = []
     for name in names:
         values = [run.figures.get(name) for run in runs]
-        best = best_of(name, values)
-        rows.append([name, *(_figure(value, best is not None and value == best) for value in values)])
+        best = best_of(name, values) if _comparable(runs) else None
+        rows.append(
+            [name.removeprefix(BEFORE), *(_figure(value, best is not None and value == best) for value in values)]
+        )
     return table(["figure", *_names(runs)], rows, f"volumes: {role}")
 
 

@@ -12,7 +12,9 @@ from elektronn.report.content import Row
 from elektronn.report.files import Files
 
 REPORTS, MODELS = Path("data", "reports"), Path("data", "models")
-METRICS = "metrics.json"
+METRICS, SEGMENTS = "metrics.json", "segments.json"
+BEFORE = "segments, "
+"""Before the role of a figure of segments."""
 SECTIONS = ("network", "sampling", "training", "data")
 """Of an experiment; which volumes were used, the model card says."""
 
@@ -25,6 +27,7 @@ class Run:
         name: as it was given.
         settings: dotted name → value, without the name of the experiment.
         figures: dotted name → number, as ``dvc metrics`` names them.
+        judged: sha256 of the images that the test scores are of; empty where nobody said.
         seconds: of the training; ``None`` where nobody said.
         history, roc, pr: tables; empty where they are not there.
     """
@@ -32,6 +35,7 @@ class Run:
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, float | None] = field(default_factory=dict)
+    judged: frozenset[str] = frozenset()
     seconds: float | None = None
     history: tuple[Row, ...] = ()
     roc: tuple[Row, ...] = ()
@@ -64,10 +68,14 @@ def run_of(name: str, here: Path) -> Run:
     training = next(iter((resolved.get("experiments") or {}).values()), None) or card.get("settings") or {}
     evaluated = files.settings(folder / "evaluate.resolved.yaml", "settings of the evaluation")
     seconds = card.get("seconds")
+    metrics = files.mapping(folder / METRICS, "evaluation")
+    segments = folder / SEGMENTS
+    compared = files.mapping(segments, "figures of segments") if segments.is_file() else {}
     return Run(
         name,
         dict(_settings(training, evaluated, card)),
-        dict(figures_of(files.mapping(folder / METRICS, "evaluation"))),
+        dict([*figures_of(metrics), *figures_of(compared, BEFORE)]),
+        judged_by(metrics),
         float(seconds) if seconds is not None else None,
         files.table(trained / "history.csv", "history of the training"),
         files.table(folder / "roc.csv", "ROC table"),
@@ -105,11 +113,21 @@ def leaves(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def figures_of(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
-    """The numbers of ``metrics.json`` by role under the names that ``dvc metrics`` gives them; those of single volumes
-    and places left out."""
+def figures_of(metrics: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float | None]]:
+    """The numbers of a file of metrics by role under the names that ``dvc metrics`` gives them, behind ``before``; those of
+    single volumes and places left out."""
     for role, entry in metrics.items():
-        if role != "volumes" and isinstance(entry, Mapping):
-            for name, value in entry.items():
+        if role not in ("volumes", "definitions") and isinstance(entry, Mapping):
+            for name, value in leaves(f"{before}{role}.", entry):
                 if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-                    yield f"{role}.{name}", value
+                    yield name, value
+
+
+def judged_by(metrics: Mapping[str, Any]) -> frozenset[str]:
+    """sha256 of the images of the test volumes, as far as the predictions said of what they were made."""
+    volumes = metrics.get("volumes")
+    entries = [
+        entry for entry in (volumes if isinstance(volumes, Mapping) else {}).values() if isinstance(entry, Mapping)
+    ]
+    images = [(entry.get("made_of") or {}).get("image") for entry in entries if entry.get("role") == "test"]
+    return frozenset(image for image in images if image)

@@ -107,6 +107,39 @@ def test_figures_are_named_as_dvc_names_them_and_volumes_are_left_out() -> None:
     assert dict(figures_of(metrics)) == {"test.f1": 0.5, "test.n": 3}
 
 
+def test_figures_of_segments_are_compared_too(tmp_path: Path) -> None:
+    for name, error in (("one", 0.2), ("two", 0.3)):
+        said = {"test": {"voi_bits": 1 + error, "adapted_rand_error": {"cremi": error}, "background": "segment"}}
+        folder = made(tmp_path, name, 0.9, 0.1)
+        (folder / "segments.json").write_text(json.dumps({**said, "volumes": said, "definitions": {"n": 1}}))
+    html = compare([run_of(name, tmp_path) for name in ("one", "two")])
+    assert "Volumes: segments, test" in html
+    for row in ("test.voi_bits", "test.adapted_rand_error.cremi"):
+        assert re.search(
+            rf'<td>{row}</td><td><span class="best">[\d.]+ <span title="best">★</span></span></td><td>\d', html
+        )
+    assert "definitions" not in html
+
+
+def test_runs_that_were_judged_on_different_images_are_not_ranked(tmp_path: Path) -> None:
+    for name, area, image in (("one", 0.8, "aa"), ("two", 0.9, "bb"), ("same", 0.7, "aa")):
+        file = made(tmp_path, name, area, 0.1) / "metrics.json"
+        said = json.loads(file.read_text())
+        said["volumes"] = {
+            "v": {"role": "valid", "made_of": {"image": name}},
+            "t": {"role": "test", "made_of": {"image": image}},
+        }
+        file.write_text(json.dumps(said))
+    one, two, same = (run_of(name, tmp_path) for name in ("one", "two", "same"))
+    html = compare([one, two])
+    assert '<p class="alarm">The runs were judged on different test volumes' in html
+    assert "No setting differs. ROC areas on the test volumes: one 0.8000, two 0.9000." in html
+    assert "★</span>" not in html
+    html = compare([one, same])
+    assert "judged on different" not in html
+    assert "Best ROC area on the test volumes: one with 0.8000." in html
+
+
 def test_equal_runs_differ_in_the_marked_block_of_times_only(tmp_path: Path) -> None:
     for name, seconds in (("one", 1.0), ("two", 2.0)):
         for folder in ("a", "b"):
