@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -402,8 +403,8 @@ def test_readers_in_many_threads_and_in_the_pool_itself_wait_for_nobody(tmp_path
 
 
 @pytest.mark.usefixtures("three")
-def test_what_fails_in_another_thread_fails_for_the_reader_and_the_rest_is_dropped() -> None:
-    caller, helped, done = threading.current_thread(), threading.Event(), list[int]()
+def test_what_fails_in_another_thread_fails_for_the_reader() -> None:
+    caller, helped = threading.current_thread(), threading.Event()
 
     def job() -> None:
         if threading.current_thread() is not caller:
@@ -414,12 +415,26 @@ def test_what_fails_in_another_thread_fails_for_the_reader_and_the_rest_is_dropp
     with pytest.raises(ValueError, match="damaged"):
         together([job] * 4, 2)
 
-    def fails() -> None:
-        raise ValueError("at once")
 
-    with pytest.raises(ValueError, match="at once"):
-        together([fails, *(lambda: done.append(1),) * 99], 1)
-    assert done == []
+@pytest.mark.usefixtures("three")
+def test_when_a_job_has_failed_nobody_does_the_rest() -> None:
+    caller, helped, done = threading.current_thread(), threading.Event(), list[int]()
+
+    def job() -> None:
+        helped.set()
+        if threading.current_thread() is caller:
+            raise ValueError("damaged")
+        time.sleep(0.005)
+        done.append(1)
+
+    def first() -> None:
+        assert helped.wait(20)
+        if threading.current_thread() is caller:
+            raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        together([first, *[job] * 200], 2)
+    assert len(done) < 100
 
 
 def test_a_small_read_wakes_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
