@@ -1,7 +1,7 @@
 """Evaluation over zarr stores against reading alone, the same blocks in the same run: how much counting costs.
 
-Beside the whole passes stands what one block costs to count when it is in memory, and the share of the speed of reading
-that a single core could reach with that if nothing else cost anything: reading / (reading + counting), processor time.
+Two readings: by the zarr library itself, one block after the other, and by the machinery of the passes, the same workers and
+blocks, with the counting left out. Beside the whole passes stands what one block costs to count when it is in memory.
 
 python benchmarks/evaluate.py [--rounds 7]
 """
@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import zarr
 from scipy.ndimage import gaussian_filter
 
-from elektronn.axes import Size, blocks
+from elektronn.axes import Box, Size, blocks
 from elektronn.evaluation.cells import Cells
 from elektronn.evaluation.compare import compare
 from elektronn.evaluation.contingency import contingency
@@ -26,6 +28,7 @@ from elektronn.evaluation.counters import Counter
 from elektronn.evaluation.evaluate import SECTION_BINS, Pair, evaluate
 from elektronn.evaluation.placement import score
 from elektronn.evaluation.settings import EvaluateSettings
+from elektronn.evaluation.workers import shared, workers
 from elektronn.prediction.allocator import keep_memory
 from elektronn.volumes.address import Address
 from elektronn.volumes.arrays import create_volume, open_volume
@@ -68,11 +71,24 @@ def stores(folder: Path) -> dict[str, Address]:
 
 
 def read(prediction: Address, labels: Address) -> None:
-    """What every pass must read: the same blocks by the same reader, one after the other, and nothing done with them."""
+    """The same blocks by the zarr library alone: scores, then labels, one block after the other, nothing done with them."""
+    one, other = (zarr.open_group(address.path, mode="r")["0"] for address in (prediction, labels))
+    for box in blocks(one.shape, SETTINGS.block):
+        one[box.slices]
+        other[box.slices]
+
+
+def uncounted(prediction: Address, labels: Address) -> None:
+    """What every pass does, without counting."""
+
+    def fetch(box: Box, _: None) -> None:
+        score(one, box)
+        other.read(box)
+
     with open_volume(prediction) as one, open_volume(labels) as other:
-        for box in blocks(one.size, SETTINGS.block):
-            score(one, box)
-            other.read(box)
+        boxes = blocks(one.size, SETTINGS.block)
+        with shared(boxes, fetch, [None] * workers(len(boxes))) as done:
+            deque(done, maxlen=0)
 
 
 def times(work: Callable[[], object]) -> tuple[float, float]:
@@ -115,26 +131,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     count = parser.parse_args().rounds
-    keep_memory()  # as `elektronn evaluate` does; reading alone gains as much
+    keep_memory()  # as `elektronn evaluate` does; reading gains as much
     with tempfile.TemporaryDirectory() as folder:
         made = stores(Path(folder))
         print(
-            f"{SIZE} voxels, {count} rounds. Pass, reading alone, speed as a share of reading (quartiles), by processor time;\n"
-            "processor time per voxel of reading and of counting, share of reading that this allows without overlap"
+            f"{SIZE} voxels, {count} rounds, {workers(SIZE.voxels)} workers. Pass, reading by zarr, reading by the workers; speed as a\n"
+            "share of reading by zarr (quartiles), of reading by the workers (quartiles), the latter by processor time; processor\n"
+            "time per voxel of both readings and of counting a block in memory"
         )
         for words, (one, other, work) in passes().items():
-            whole, alone = partial(work, made[one], made[other]), partial(read, made[one], made[other])
+            whole, plain, bare = (partial(what, made[one], made[other]) for what in (work, read, uncounted))
             block = first_block(made[one]), first_block(made[other])
             counts = counting(words, *block)
             whole(), counts()
-            rounds = np.array([times(whole) + times(alone) + times(counts) for _ in range(count)])
-            low, middle, high = np.quantile(rounds[:, 2] / rounds[:, 0], (0.25, 0.5, 0.75))
-            rate = SIZE.voxels / 1e6 / np.median(rounds, axis=0)
-            reading, counted = np.median(rounds[:, 3]) / SIZE.voxels, np.median(rounds[:, 5]) / block[0].size
+            rounds = np.array([times(whole) + times(plain) + times(bare) + times(counts) for _ in range(count)])
+            rates = SIZE.voxels / 1e6 / np.median(rounds[:, :6:2], axis=0)
+            shares = [
+                f"{middle:.2f} ({low:.2f}–{high:.2f})"
+                for by in (2, 4)
+                for low, middle, high in [np.quantile(rounds[:, by] / rounds[:, 0], (0.25, 0.5, 0.75))]
+            ]
+            costs = np.median(rounds[:, 3::2], axis=0) / (SIZE.voxels, SIZE.voxels, block[0].size) * 1e9
             print(
-                f"{words:36} {rate[0]:5.0f} Mvox/s {rate[2]:5.0f} Mvox/s  {middle:.2f} ({low:.2f}–{high:.2f})  "
-                f"{np.median(rounds[:, 3] / rounds[:, 1]):.2f}; {reading * 1e9:.1f} ns {counted * 1e9:.2f} ns  "
-                f"{reading / (reading + counted):.2f}",
+                f"{words:36} {rates[0]:5.0f} {rates[1]:5.0f} {rates[2]:5.0f} Mvox/s  {shares[0]}  {shares[1]}  "
+                f"{np.median(rounds[:, 5] / rounds[:, 1]):.2f}; {costs[0]:.1f} {costs[1]:.1f} {costs[2]:.2f} ns",
                 flush=True,
             )
 
