@@ -1,7 +1,7 @@
 """What predictions with random networks, volumes and formats take of memory, disk and time, beside what they forecast.
 
-Run with ``python benchmarks/memory.py [COUNT] [SEED]``; 30 configurations take about ten minutes. Fails if any process
-exceeds its ``predict.memory_gb``. ``python benchmarks/memory.py time`` runs predictions of about half a minute each on a
+Run with ``python benchmarks/memory.py [COUNT] [SEED] [--only NUMBER ...]``; 30 configurations take about ten minutes, and
+with ``--only`` those of them are run that are named, from 0 on. Fails if any process exceeds its ``predict.memory_gb``. ``python benchmarks/memory.py time`` runs predictions of about half a minute each on a
 machine that is otherwise quiet.
 
 The first forecast comes before the first tile and is of samples (small outputs have none); the second comes after three
@@ -10,6 +10,7 @@ tiles. Times count from the line on. The disk is what the output and the folder 
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,20 @@ DEEP = NetworkSettings(
     pools=((1, 2, 2), (1, 2, 2), *((1, 1, 1),) * 6),
     features=(20, 40, 64, 80, 80, 100, 120, 120),
 )
+PROGRAM = """
+import sys
+from pathlib import Path
+
+from elektronn.cli.main import run
+
+place = Path(sys.argv.pop(1))
+try:
+    run()
+finally:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    place.write_text(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+"""
+"""The command, and then the peak of its own memory in KiB: what ``wait4`` tells begins with the memory of the parent."""
 LONG = [
     Case(network, size, source, out, {"memory_gb": "2.0", "threads": "1", **settings})
     for network, size, source, out, settings in (
@@ -165,7 +180,8 @@ def prepared(case: Case, folder: Path) -> list[str]:
     values = np.random.default_rng(0).integers(0, 256, case.size, np.uint8)
     with create_volume(image, case.size, np.uint8) as sink:
         sink.write(whole(case.size), values)
-    command = [sys.executable, "-m", "elektronn", "predict", str(image), out, "--model", f"{folder}/model.safetensors"]
+    program = [sys.executable, "-c", PROGRAM, str(folder / "peak")]
+    command = [*program, "predict", str(image), out, "--model", f"{folder}/model.safetensors"]
     for name, value in {"device": "cpu", **case.settings}.items():
         command += ["--set", f"predict.{name}={value}"]
     return command
@@ -196,7 +212,8 @@ def measured(case: Case, folder: Path) -> Outcome:
         return measured(case, folder)
     if process.returncode:
         raise SystemExit(f"{case}\n{''.join(lines)}")
-    return Outcome(1024 * used.ru_maxrss, most[0], end, others, tuple(said))
+    peak = 1024 * int((folder / "peak").read_text())
+    return Outcome(peak, most[0], end, others, tuple(said))
 
 
 def busy() -> float:
@@ -244,10 +261,12 @@ def compared(cases: Iterable[Case]) -> list[tuple[Case, Outcome]]:
     return found
 
 
-def main(count: int = 30, seed: int = 0) -> None:
-    """Print a table, and fail if a limit was exceeded."""
+def main(count: int, seed: int, only: Sequence[int] = ()) -> None:
+    """Print a table, and fail if a limit was exceeded; of the configurations ``only`` those that are named, if any."""
     random = Random(seed)
-    found = compared(drawn(random) for _ in range(count))
+    cases = [drawn(random) for _ in range(count)]
+    found = compared([cases[number] for number in only] if only else cases)
+    count = len(found)
     shares = [outcome.peak / case.limit for case, outcome in found]
     print(
         f"{sum(share > 1 for share in shares)} of {count} exceeded; peak {100 * median(shares):.0f} % of the limit in the median, "
@@ -268,4 +287,8 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["time"]:
         compared(LONG)
     else:
-        main(*map(int, sys.argv[1:3]))
+        parser = argparse.ArgumentParser()
+        parser.add_argument("count", type=int, nargs="?", default=30)
+        parser.add_argument("seed", type=int, nargs="?", default=0)
+        parser.add_argument("--only", type=int, nargs="+", default=())
+        main(**vars(parser.parse_args()))
