@@ -83,11 +83,13 @@ class Blocks:
         values = np.empty(self.job.result.shape(block.box.size), self.job.result.dtype)
         self.outlook.begin(block.name, self.claims.done())
         tiles, begin = self.job.plan.tiles(block.box), time.perf_counter()
-        for tile, outputs in zip(tiles, self.engine.blocks(map(partial(self._part, block), tiles))):
-            made = values[(..., *tile.slices)] = self.job.result.stored(outputs)
+        found = self.engine.blocks(map(partial(self._part, block), tiles))
+        for tile in tiles:
+            made = values[(..., *tile.slices)] = self.job.result.stored(next(found))
             self.keeper.look()
             seconds, begin = time.perf_counter() - begin, time.perf_counter()
             self.outlook.saw(tile.size, seconds, partial(self._fate, block, tile, made))
+            del made  # what outlives its tile lies in the way of the next one, and memory grows
             self.tiles += 1
             self.progress(min(self.tiles, self.total), self.total)
         self._look(block, values)
