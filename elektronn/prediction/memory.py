@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from elektronn.artefacts import code_digest, writing
-from elektronn.axes import Size
+from elektronn.axes import Size, blocks
 from elektronn.errors import ConfigError, StorageError
 from elektronn.geometry import Geometry
 from elektronn.network.build import Network
 from elektronn.network.document import Document
+from elektronn.network.nodes import ONE
 from elektronn.prediction.allocator import give_back
 from elektronn.prediction.engines import SAMPLE, Predictor, engine_for
 from elektronn.prediction.images import Image
@@ -37,10 +38,8 @@ UNMEASURED = 2.0
 """Memory of a tile over the formula that was never exceeded (benchmarks/memory.py): freed memory is kept in pieces."""
 USUAL = 1.0
 """What it mostly is."""
-AT_ONCE = 0.65
-"""Part of the blocks on their way that mostly exist at the same time (benchmarks/memory.py)."""
-LOOSE = 0.1
-"""Part of the memory of a tile that is free again while they do, and takes them in."""
+BESIDE = 1e7
+"""What is loaded after the program was measured: what writes, what checks; bytes (benchmarks/memory.py)."""
 MARGIN = 1.2
 """For what later tiles may take beyond the measured ones."""
 SHARES = (10, 3)
@@ -49,6 +48,8 @@ FULL = 0.9
 """Part of the limit from which on unused memory is given back after each tile."""
 GROWTH = 1.5
 """What the next tile may add, over the most that one has added."""
+FEW = 4
+"""Whole blocks along an axis that stand for all: more are never on their way."""
 PACKING = 3
 """Copies of a file of the store while it is written."""
 DECODED = 16
@@ -80,21 +81,24 @@ class Program:
 
 @dataclass(frozen=True)
 class OnTheWay:
-    """Memory of the blocks between the file of an image and that of its output, at most, bytes.
+    """Memory of the blocks between the file of an image and that of its output, bytes.
 
     Attributes:
-        images: read and being read.
-        outputs: computed and being written.
+        images: read and being read, at most.
+        outputs: computed and being written, at most.
+        read, made: the same, mostly.
         one: output of one block.
     """
 
     images: float
     outputs: float
+    read: float
+    made: float
     one: float
 
     @property
     def total(self) -> float:
-        """Of all."""
+        """Of all, at most."""
         return self.images + self.outputs
 
 
@@ -149,16 +153,15 @@ class Allowance:
         if self.program is None:
             return resident() + self.on_the_way.total + tile
         taken = tile * (self.program.ratio or USUAL)
-        return max(self.program.size + taken, peak()) + max(0, AT_ONCE * self.on_the_way.total - LOOSE * taken)
+        return max(self.program.size + BESIDE + taken + self.on_the_way.read + self.on_the_way.made, peak())
 
     def seen(self, expected: float) -> float:
         """The same once some tiles are done, where that is more: what the process has, and what comes beside it."""
-        found = resident() + AT_ONCE * self.on_the_way.outputs - self.on_the_way.one
-        return max(peak(), found, expected)
+        return max(peak(), resident() + self.on_the_way.made - self.on_the_way.one, expected)
 
 
 class Keeper:
-    """Keeps a process to its limit, and near what was expected of it: gives unused memory back between tiles.
+    """Keeps a process to its limit, and near what was expected of it: gives unused memory back at once and between tiles.
 
     What is freed is kept in pieces, so that memory grows from tile to tile, by how much differs from run to run.
 
@@ -170,6 +173,8 @@ class Keeper:
     def __init__(self, allowance: Allowance, expected: float) -> None:
         self.allowance, self.expected = allowance, expected
         self._before, self._most, self._is_fresh = 0.0, 0.0, False
+        if allowance.program is not None:
+            give_back()
 
     def look(self) -> None:
         """Between two tiles."""
@@ -188,7 +193,14 @@ class Keeper:
 
 
 def allowance_for(
-    network: Network, image: Image, result: Result, size: Size, settings: PredictSettings, own: torch.device | None
+    network: Network,
+    image: Image,
+    result: Result,
+    size: Size,
+    settings: PredictSettings,
+    own: torch.device | None,
+    *,
+    in_shards: bool = True,
 ) -> Allowance:
     """The allowance of a prediction.
 
@@ -199,9 +211,10 @@ def allowance_for(
         size: of the output, zyx.
         settings: as given.
         own: where a process computes that does nothing else; ``None`` for others.
+        in_shards: whether a file of the store holds many chunks.
     """
     geometry, limit = network.geometry, settings.memory_gb * GB
-    way = on_the_way(image, result, geometry, size)
+    way = on_the_way(image, result, geometry, size, in_shards=in_shards)
     if own is None or own.type != "cpu":
         return Allowance(limit, way)
     wanted = Size(*map(min, size, block_for(geometry, size)))
@@ -231,20 +244,32 @@ def allowance_for(
     return Allowance(limit, way, program)
 
 
-def on_the_way(image: Image, result: Result, geometry: Geometry, size: Size) -> OnTheWay:
-    """The blocks of an output of ``size`` (zyx) between the file of the image and that of the output."""
+def on_the_way(image: Image, result: Result, geometry: Geometry, size: Size, *, in_shards: bool) -> OnTheWay:
+    """The blocks of an output of ``size`` (zyx) between the file of the image and that of the output.
+
+    Args:
+        image: open.
+        result: what is stored.
+        geometry: of the network.
+        size: of the output.
+        in_shards: whether a file of the store holds many chunks.
+    """
     grid = block_for(geometry, size)
-    count = math.prod(-(-n // b) for n, b in zip(size, grid))
-    block = Size(*map(min, grid, size))
     cell = np.dtype(result.dtype).itemsize
     pixel = image.volume.channels * image.volume.dtype.itemsize
-    around = pixel * math.prod(n + f - 1 for n, f in zip(block, geometry.field))
+    extents = [box.size for box in blocks([min(n, FEW * b + n % b) for n, b in zip(size, grid)], grid)]
+    read = [pixel * math.prod(n + f - 1 for n, f in zip(extent, geometry.field)) for extent in extents]
+    made = [cell * extent.voxels * (1 if result.is_single else len(result.classes)) for extent in extents]
+    block = Size(*map(min, grid, size))
+    file = cell * (Size(*map(min, SHARD, map(_whole_chunks, block, CHUNKS))) if in_shards else CHUNKS).voxels
     chunk = pixel * Size(*map(min, image.volume.chunks or (1, 1, 1), image.volume.size)).voxels
-    made = block.voxels * cell * (1 if result.is_single else len(result.classes))
+    decoding = min(DECODED * chunk, max(read))
     # one in the hands of each of the three, those in between, and a copy while it is put in order or packed
-    shard = cell * Size(*map(min, SHARD, map(_whole_chunks, block, CHUNKS))).voxels
-    images = (min(count, 2 + DEPTH) + 1) * around + min(DECODED * chunk, around)
-    return OnTheWay(images, min(count, 2 + DEPTH) * made + PACKING * shard, made)
+    images, outputs = (sum(sorted(each)[-2 - DEPTH :]) for each in (read, made))
+    # who reads is ahead by all that may be, and who writes is waiting mostly
+    at_once = [(sum(read[i : i + 2 + DEPTH]), sum(made[i : i + 2])) for i in range(len(extents))]
+    usual = max(at_once, key=sum)
+    return OnTheWay(images + max(read) + decoding, outputs + PACKING * file, usual[0], usual[1] + file, max(made))
 
 
 def _whole_chunks(extent: int, chunk: int) -> int:
@@ -283,7 +308,6 @@ def measure(
         extent = (n + f - 1 for n, f in zip(tile, geometry.field))
         predictor.block(np.zeros((document.channels, *extent), dtype))
 
-    run(Size(*map(min, wanted, geometry.stride)))  # loads and compiles
     found = _measured(document, geometry, run, wanted, free)
     with suppress(StorageError), writing(place) as part:
         part.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
@@ -297,7 +321,14 @@ def _measured(
     wanted: Size,
     free: Callable[[float], float],
 ) -> Program:
-    """The process as it is, and its tiles if not any of them fits anyway."""
+    """The process with all that tiles load and compile, and its tiles if not any of them fits anyway."""
+
+    def fitting(room: float) -> Size | None:
+        room = min(room, bytes_of(document, geometry, wanted) / SHARES[0])
+        return choose_tile(document, geometry, wanted, room) if bytes_of(document, geometry, ONE) <= room else None
+
+    # what is loaded and compiled depends on the size of a tile: a very small one would not do
+    run(fitting(free(resident()) / SHARES[0] / UNMEASURED) or Size(*map(min, wanted, geometry.stride)))
     give_back()
     before = resident()
     room = free(before)
@@ -305,7 +336,7 @@ def _measured(
         return Program(before)
     factor, tiles = 0.0, list[tuple[float, float]]()
     for part in SHARES:
-        if room / part / max(UNMEASURED, factor) < bytes_of(document, geometry, Size(1, 1, 1)):
+        if room / part / max(UNMEASURED, factor) < bytes_of(document, geometry, ONE):
             continue
         tile = choose_tile(document, geometry, wanted, room / part)
         for _ in range(3):  # what is freed is kept in pieces, and it takes some tiles until enough pieces are there

@@ -106,7 +106,8 @@ def predict(
         facts = {"model": digest(model), "image": f"{image.key}{image.crop}{image.axes}"}
         facts["voxel_nm"] = str(opened.volume.voxel_nm and tuple(map(float, opened.volume.voxel_nm)))
         result = Result.of(trained, settings)
-        allowance = allowance_for(trained.network, source, result, size, settings, device if owns_process else None)
+        own, in_shards = device if owns_process else None, out.layout != "ngff0.4"
+        allowance = allowance_for(trained.network, source, result, size, settings, own, in_shards=in_shards)
         plan = Plan.of(document, geometry, size, settings, facts, allowance.room_for(document, geometry, size))
         levels = levels_for(size, source.volume.voxel_nm, settings.pyramid, out.key or "0")
         plan = replace(plan, levels=tuple(levels))

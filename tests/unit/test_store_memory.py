@@ -14,8 +14,9 @@ from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.prediction import memory
 from elektronn.prediction.images import Image
-from elektronn.prediction.memory import MARGIN, UNMEASURED, Allowance, Keeper, OnTheWay, Program, measure
+from elektronn.prediction.memory import MARGIN, UNMEASURED, Allowance, Keeper, OnTheWay, Program, measure, on_the_way
 from elektronn.prediction.plan import Plan
+from elektronn.prediction.result import Result
 from elektronn.prediction.settings import PredictSettings
 from elektronn.prediction.tiles import bytes_of, choose_tile
 from elektronn.prediction.work import Work
@@ -24,6 +25,7 @@ from elektronn.volumes.arrays import open_volume
 
 NET = NetworkSettings(kernels=((1, 4, 4), (2, 3, 3)), pools=((1, 2, 2), (1, 1, 1)), features=(4, 5))
 WANTED = Size(64, 256, 256)
+WAY = OnTheWay(images=5e7, outputs=5e7, read=4e7, made=3e7, one=2e7)
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_what_fits_anyway_is_not_measured(network: Network, monkeypatch: pytest.
 
 @pytest.mark.parametrize("factor", [0.0, 0.7, 1.3])
 def test_the_room_leaves_a_margin_beside_program_and_blocks(network: Network, factor: float) -> None:
-    allowance = Allowance(6e8, OnTheWay(5e7, 5e7, 1e7), Program(3e8, factor))
+    allowance = Allowance(6e8, WAY, Program(3e8, factor))
     room = allowance.room_for(network.document, network.geometry, WANTED)
     assert room * (MARGIN * factor or UNMEASURED) == pytest.approx(2e8)
     tile = choose_tile(network.document, network.geometry, WANTED, room)
@@ -98,19 +100,38 @@ def test_what_is_expected_is_what_is_likely_and_what_was_seen_counts(monkeypatch
     has = [3e8, 4e8]
     monkeypatch.setattr(memory, "resident", lambda: has[0])
     monkeypatch.setattr(memory, "peak", lambda: has[1])
-    way, tiles = OnTheWay(4e7, 6e7, 2e7), ((1e7, 3e7), (5e7, 6e7))
-    allowance = Allowance(1e9, way, Program(3e8, 3.0, tiles))
-    factor = (2 * 3.0 + 1.2) / 3
-    likely = 3e8 + factor * 1e8 + memory.AT_ONCE * 1e8 - memory.LOOSE * factor * 1e8
-    assert allowance.expected(1e8) == pytest.approx(likely), "between the smaller and the larger of the measured tiles"
-    assert allowance.expected(2e7) == pytest.approx(4e8 + memory.AT_ONCE * 1e8 - memory.LOOSE * factor * 2e7)
+    tiles = ((1e7, 3e7), (5e7, 6e7))
+    allowance = Allowance(1e9, WAY, Program(3e8, 3.0, tiles))
+    factor, beside = (2 * 3.0 + 1.2) / 3, memory.BESIDE + 4e7 + 3e7
+    assert allowance.expected(1e8) == pytest.approx(3e8 + factor * 1e8 + beside), "between the two measured tiles"
+    assert allowance.expected(1e6) == 4e8, "not less than what there was"
     assert allowance.seen(4.4e8) == 4.4e8
     has[:] = 5e8, 5e8
-    assert allowance.seen(4.4e8) == pytest.approx(5e8 + memory.AT_ONCE * 6e7 - 2e7)
+    assert allowance.seen(4.4e8) == pytest.approx(5e8 + 3e7 - 2e7)
+
+
+@pytest.mark.parametrize("in_shards", [True, False])
+def test_blocks_on_their_way_are_those_that_follow_each_other(
+    tmp_path: Path, network: Network, in_shards: bool
+) -> None:
+    np.save(tmp_path / "image.npy", np.zeros((9, 260, 700), np.uint8))
+    result = Result("probabilities", (0, 1), False, "float32", "float32")
+    with open_volume(parse_address(f"{tmp_path}/image.npy")) as volume:
+        image, size = Image(volume, "zyx", any_floats=False), Size(8, 257, 600)
+        found = on_the_way(image, result, network.geometry, size, in_shards=in_shards)
+    z, y, x = (f - 1 for f in network.geometry.field)
+    made = [8 * 8 * rows * columns for rows in (256, 1) for columns in (256, 256, 88)]
+    read = [(8 + z) * (rows + y) * (columns + x) for rows in (256, 1) for columns in (256, 256, 88)]
+    file = 4 * 32 * 64 * 64 * (16 if in_shards else 1)
+    assert found.one == made[0]
+    assert found.made == made[0] + made[1] + file
+    assert found.read == sum(read[:3])
+    assert found.outputs == sum(made[:3]) + memory.PACKING * file
+    assert sum(read[:3]) + read[0] < found.images <= sum(read[:3]) + 2 * read[0]
 
 
 def test_the_least_that_is_named_is_enough(network: Network) -> None:
-    way, program = OnTheWay(5e7, 5e7, 1e7), Program(3e8, 1.3)
+    way, program = WAY, Program(3e8, 1.3)
     with pytest.raises(ConfigError) as refused:
         Allowance(3e8, way, program).room_for(network.document, network.geometry, WANTED)
     least = float(str(refused.value).split()[-1])
@@ -129,7 +150,9 @@ def kept(monkeypatch: pytest.MonkeyPatch, expected: float, after: list[float], l
 
     monkeypatch.setattr(memory, "resident", lambda: has[0])
     monkeypatch.setattr(memory, "give_back", give)
-    keeper = Keeper(Allowance(6e8, OnTheWay(0, 0, 0), Program(3e8)), expected)
+    keeper = Keeper(Allowance(6e8, OnTheWay(0, 0, 0, 0, 0), Program(3e8)), expected)
+    assert given == [0.0], "what was needed before the first tile"
+    given.clear()
     for one in after:
         has[0] = one
         keeper.look()
@@ -152,7 +175,7 @@ def test_unused_memory_is_given_back_above_what_was_expected_unless_a_tile_needs
 def test_a_process_that_does_other_things_too_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "give_back", lambda: pytest.fail("is not ours to give"))
     monkeypatch.setattr(memory, "resident", lambda: 1e12)
-    Keeper(Allowance(1.0, OnTheWay(0, 0, 0)), 1.0).look()
+    Keeper(Allowance(1.0, OnTheWay(0, 0, 0, 0, 0)), 1.0).look()
 
 
 def test_who_joins_takes_the_tiles_of_who_came_first(tmp_path: Path, network: Network) -> None:
