@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 
 from elektronn.axes import Box, Size
 from elektronn.errors import ConfigError
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
+from elektronn.network.weights import save_model
 from elektronn.prediction import memory
+from elektronn.prediction.dense import Engine
 from elektronn.prediction.images import Image
 from elektronn.prediction.memory import MARGIN, UNMEASURED, Allowance, Keeper, OnTheWay, Program, measure, on_the_way
 from elektronn.prediction.plan import Plan
 from elektronn.prediction.result import Result
 from elektronn.prediction.settings import PredictSettings
+from elektronn.prediction.stage import predict
 from elektronn.prediction.tiles import bytes_of, choose_tile
 from elektronn.prediction.work import Work
 from elektronn.volumes.address import parse_address
@@ -176,6 +182,27 @@ def test_a_process_that_does_other_things_too_keeps_its_memory(monkeypatch: pyte
     monkeypatch.setattr(memory, "give_back", lambda: pytest.fail("is not ours to give"))
     monkeypatch.setattr(memory, "resident", lambda: 1e12)
     Keeper(Allowance(1.0, OnTheWay(0, 0, 0, 0, 0)), 1.0).look()
+
+
+@pytest.mark.parametrize("output", ["uint8", "float32"])
+def test_outputs_are_gone_before_the_next_tile_is_computed(
+    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch, output: Literal["uint8", "float32"]
+) -> None:
+    save_model(tmp_path / "m", network, {"fingerprint": "f"})
+    np.save(tmp_path / "image.npy", np.random.default_rng(0).integers(0, 256, (8, 60, 60), np.uint8))
+    made, block = list[weakref.ref[np.ndarray]](), Engine.block
+
+    def watched(self: Engine, image: np.ndarray) -> np.ndarray:
+        assert not any(ref() is not None for ref in made), "lies in the way"
+        found = block(self, image)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Engine, "block", watched)
+    image, out = parse_address(f"{tmp_path}/image.npy"), parse_address(f"{tmp_path}/p.zarr")
+    settings = PredictSettings(memory_gb=4e-4, output=output, engine="portable", certificate=1)
+    predict(tmp_path / "m", image, out, tmp_path / "p.json", settings, device=torch.device("cpu"))
+    assert len(made) > 4
 
 
 def test_who_joins_takes_the_tiles_of_who_came_first(tmp_path: Path, network: Network) -> None:
