@@ -200,7 +200,7 @@ def allowance_for(
     settings: PredictSettings,
     own: torch.device | None,
     *,
-    in_shards: bool = True,
+    in_shards: bool,
 ) -> Allowance:
     """The allowance of a prediction.
 
