@@ -52,6 +52,7 @@ def run(given: argparse.Namespace) -> None:
     """Measure."""
     import torch
 
+    from elektronn.artefacts import prepare
     from elektronn.network.build import build
     from elektronn.network.chain import chain
     from elektronn.network.device import choose_device
@@ -74,8 +75,9 @@ def run(given: argparse.Namespace) -> None:
             require_dense(document)
         memory = 1e9 * (given.memory_gb or params.predict.memory_gb)
         network = build(document, seed=0)
-        found = speeds(network, device, memory=memory, seconds=given.seconds, repeats=given.repeats, tell=tell)
         table, picture = (given.out / f"Speed_{name}.{end}" for end in ("csv", "png"))
+        prepare(table, picture)
+        found = speeds(network, device, memory=memory, seconds=given.seconds, repeats=given.repeats, tell=tell)
         write_table(table, found)
         draw(picture, found, f"{name}, dense prediction on {device}")
         best = optimum(found)
@@ -87,8 +89,9 @@ def _read(given: argparse.Namespace) -> tuple[Params, list[str]]:
     if given.config.suffix in (".yaml", ".yml"):
         from elektronn.config.load import read_params, resolve
 
+        raw = read_params(given.config)
         with at(str(given.config)):
-            params = resolve(read_params(given.config))
+            params = resolve(raw)
     else:
         from elektronn.cli.old_run import find_config, upgraded
 

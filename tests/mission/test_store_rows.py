@@ -104,6 +104,18 @@ def test_M156_too_little_memory_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     assert "did you mean 'flat'" in capsys.readouterr().err
 
 
+def test_M156_what_cannot_be_read_or_written_is_said_once_and_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(measuring, "speeds", lambda *_, **__: pytest.fail("nothing is to be measured"))
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "file").touch()
+    assert main([f"{tmp_path}/params.yaml", "--out", f"{tmp_path}/file/x"]) == 5
+    assert capsys.readouterr().err.startswith(f"elektronn-profile: {tmp_path}/file")
+    assert main([f"{tmp_path}/none.yaml"]) == 2
+    assert capsys.readouterr().err.count("none.yaml") == 1
+
+
 @pytest.mark.parametrize("settings", [FLAT, DEEP])
 def test_M157_zarr_in_zarr_out_equals_the_prediction_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: NetworkSettings
