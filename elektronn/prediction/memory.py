@@ -36,8 +36,8 @@ from elektronn.settings import plain
 GB = 1e9
 UNMEASURED = 2.0
 """Memory of a tile over the formula that was never exceeded (benchmarks/memory.py): freed memory is kept in pieces."""
-USUAL = 1.0
-"""What it mostly is."""
+USUAL = 0.9
+"""Part of the memory by the formula, or as measured three times in a row, that a tile mostly takes (benchmarks/memory.py)."""
 BESIDE = 1e7
 """What is loaded after the program was measured: what writes, what checks; bytes (benchmarks/memory.py)."""
 MARGIN = 1.2
@@ -152,7 +152,7 @@ class Allowance:
         """Memory of the process at its peak, with a tile of so many bytes by the formula: mostly, not at most."""
         if self.program is None:
             return resident() + self.on_the_way.total + tile
-        taken = tile * (self.program.ratio or USUAL)
+        taken = USUAL * tile * (self.program.ratio or 1.0)
         return max(self.program.size + BESIDE + taken + self.on_the_way.read + self.on_the_way.made, peak())
 
     def seen(self, expected: float) -> float:

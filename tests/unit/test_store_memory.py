@@ -108,7 +108,7 @@ def test_what_is_expected_is_what_is_likely_and_what_was_seen_counts(monkeypatch
     monkeypatch.setattr(memory, "peak", lambda: has[1])
     tiles = ((1e7, 3e7), (5e7, 6e7))
     allowance = Allowance(1e9, WAY, Program(3e8, 3.0, tiles))
-    factor, beside = (2 * 3.0 + 1.2) / 3, memory.BESIDE + 4e7 + 3e7
+    factor, beside = memory.USUAL * (2 * 3.0 + 1.2) / 3, memory.BESIDE + 4e7 + 3e7
     assert allowance.expected(1e8) == pytest.approx(3e8 + factor * 1e8 + beside), "between the two measured tiles"
     assert allowance.expected(1e6) == 4e8, "not less than what there was"
     assert allowance.seen(4.4e8) == 4.4e8
