@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class Outcome:
     Attributes:
         name, image, output: which one.
         status: ``done``, ``skipped`` (was there already) or ``failed``.
-        seconds: that it took.
+        seconds: that it took; ``None``: nobody looked at the clock.
         certificate: of the output.
         error: why it failed.
     """
@@ -31,7 +32,7 @@ class Outcome:
     image: str
     output: str
     status: str
-    seconds: float
+    seconds: float | None
     certificate: Certificate | None = None
     error: Exception | None = None
 
@@ -50,7 +51,8 @@ class Outcome:
         found = self.certificate
         numbers = (str(found.voxels), f"{found.largest:.2e}", str(found.missing_chunks)) if found else ("", "", "")
         reason = " ".join(self.reason.split())
-        return (self.name, self.image, self.output, self.status, f"{self.seconds:.1f}", *numbers, reason)
+        seconds = "" if self.seconds is None else f"{self.seconds:.1f}"
+        return (self.name, self.image, self.output, self.status, seconds, *numbers, reason)
 
 
 def predict_all(
@@ -88,6 +90,31 @@ def predict_all(
         seconds = time.perf_counter() - begin
         found.append(Outcome(row.name, str(row.image), str(out), status, seconds, certificate, failure))
         tell(found[-1])
+    return found
+
+
+def outcomes_of(rows: Sequence[Row], folder: Path, logs: Path, since: float) -> list[Outcome]:
+    """What became of volumes that a workflow predicted, each by a command of its own.
+
+    Args:
+        rows: of the table; those of role ``predict`` count.
+        folder: with ``NAME.zarr`` and ``NAME.zarr.json`` of each that there is.
+        logs: folder with ``NAME.log``.
+        since: when the workflow began, seconds; what is older was there already.
+    """
+    found = []
+    for row in (row for row in rows if row.role == "predict"):
+        out, log = folder / f"{row.name}.zarr", logs / f"{row.name}.log"
+        manifest, status, certificate, failure = out.with_name(f"{out.name}.json"), "failed", None, None
+        if manifest.is_file():
+            said = json.loads(manifest.read_text(encoding="utf-8"))
+            three = (said["certificate"][name] for name in ("voxels", "largest_difference", "tolerance"))
+            certificate = Certificate(*three, missing_chunks=said["missing_chunks"])
+            status = "done" if manifest.stat().st_mtime >= since else "skipped"
+        else:
+            lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+            failure = ElektronnError(lines[-1] if lines else "left no word; see the log of snakemake")
+        found.append(Outcome(row.name, str(row.image), str(out), status, None, certificate, failure))
     return found
 
 

@@ -178,6 +178,16 @@ def input_files(*addresses: Address | None) -> list[str]:
     return sorted({str(file) for address in given for file in address.files or [address.path]})
 
 
+def there(files: Sequence[str]) -> list[str]:
+    """The files that exist, or that the workflow can make.
+
+    Example:
+        >>> there(["data/raw/sample_7.h5", "/no/such/file.h5"])
+        ['data/raw/sample_7.h5']
+    """
+    return [file for file in files if Path(file).exists() or re.fullmatch(r"data/raw/sample_\d+\.h5", file)]
+
+
 def row_options(row: Row) -> str:
     """Options of ``elektronn volume`` for one row."""
     words = ["--image", str(row.image), "--role", row.role]

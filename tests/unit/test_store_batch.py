@@ -11,7 +11,7 @@ from elektronn.cli.main import main
 from elektronn.network.build import build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.weights import save_model
-from elektronn.prediction.batch import predict_all
+from elektronn.prediction.batch import outcomes_of, predict_all
 from elektronn.prediction.certificate import Certificate
 from elektronn.volumes.address import parse_address
 from elektronn.volumes.arrays import open_volume
@@ -90,6 +90,19 @@ def test_a_volume_that_shows_a_defect_does_not_stop_the_others_either() -> None:
     first, second = predict_all(rows, Path("out"), one)
     assert (first.cells[3], first.cells[-1]) == ("failed", "KeyError: 'a'")
     assert second.cells[3] == "done"
+
+
+def test_what_a_workflow_left_is_summed_up(folder: Path) -> None:
+    run(folder, "--volumes", f"{folder}/volumes.tsv")
+    (folder / "out" / "broken.log").write_text("first\nno volume\n")
+    rows = [Row(n, parse_address(f"{n}.npy"), None, None, "predict") for n in ("a", "broken", "small")]
+    rows.append(Row("c", parse_address("c.npy"), None, None, "test"))
+    a, broken, small = outcomes_of(rows, folder / "out", folder / "out", 0)
+    assert a.cells[3] == "done"
+    assert a.cells[5:8] == tuple(summary(folder)["a"][5:8])
+    assert (broken.cells[3], broken.cells[-1]) == ("failed", "no volume")
+    assert (small.cells[3], small.cells[-1]) == ("failed", "left no word; see the log of snakemake")
+    assert outcomes_of(rows, folder / "out", folder / "out", 1e12)[0].status == "skipped"
 
 
 def test_run_again_only_what_failed_is_tried(folder: Path) -> None:

@@ -71,14 +71,23 @@ def test_a_row_of_role_predict_is_one_new_prediction(fresh: Project) -> None:
 def test_a_volume_that_cannot_be_predicted_does_not_stop_the_others(fresh: Project) -> None:
     (fresh.folder / "data/raw/bad.h5").write_text("no volume")
     with (fresh.folder / "data/volumes.tsv").open("a") as table:
-        for name, file in (("bad", "bad.h5"), ("good", "sample_0.h5"), ("other", "sample_1.h5")):
+        for name, file in (("bad", "bad.h5"), ("gone", "gone.h5"), ("good", "sample_0.h5"), ("other", "sample_1.h5")):
             table.write(f"{name}\tdata/raw/{file}:raw\t\tzyx\t20,10,10\tpredict\n")
     said = fresh.run("snakemake", "--cores", "1", "predict", check=False)
     assert "bad.h5: is not an HDF5 file" in (fresh.folder / "data/logs/predict/neuro/bad.log").read_text()
     found = {file.name for file in (fresh.folder / "data/predictions/neuro").glob("*.json")}
     assert found >= {"good.zarr.json", "other.zarr.json"}, said[-3000:]
     assert "bad.zarr.json" not in found
-    assert fresh.jobs("predict") == {"prediction": 1, "predict": 1}
+    rows = [line.split("\t") for line in (fresh.folder / "data/predictions/neuro/summary.tsv").read_text().splitlines()]
+    assert [(row[0], row[3]) for row in rows[1:]] == [
+        ("bad", "failed"),
+        ("gone", "failed"),
+        ("good", "done"),
+        ("other", "done"),
+    ]
+    assert "is not an HDF5 file" in rows[1][-1]
+    assert "gone.h5: no such file" in rows[2][-1]
+    assert fresh.jobs("predict") == {"prediction": 2, "predict": 1}
 
 
 def test_a_replaced_prediction_is_noticed_by_its_manifest(fresh: Project) -> None:

@@ -14,6 +14,7 @@ from elektronn.workflow.layout import (
     row_options,
     segment_options,
     segmented,
+    there,
     use_own_commands,
     volume_options,
     volumes_of,
