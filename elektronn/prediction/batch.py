@@ -108,8 +108,10 @@ def outcomes_of(rows: Sequence[Row], folder: Path, logs: Path, since: float) -> 
         manifest, status, certificate, failure = out.with_name(f"{out.name}.json"), "failed", None, None
         if manifest.is_file():
             said = json.loads(manifest.read_text(encoding="utf-8"))
-            three = (said["certificate"][name] for name in ("voxels", "largest_difference", "tolerance"))
-            certificate = Certificate(*three, missing_chunks=said["missing_chunks"])
+            numbers, missing = said["certificate"], said["missing_chunks"]
+            certificate = Certificate(
+                numbers["voxels"], numbers["largest_difference"], numbers["tolerance"], missing_chunks=missing
+            )
             status = "done" if manifest.stat().st_mtime >= since else "skipped"
         else:
             lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
