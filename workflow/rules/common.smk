@@ -1,5 +1,6 @@
 import json
 import os
+import time
 from pathlib import Path
 
 from elektronn.config.load import get, read_params, resolve
@@ -21,6 +22,8 @@ from elektronn.workflow.layout import (
 )
 
 use_own_commands()
+
+STARTED = time.time()
 
 # a run on this machine: neither one that sends jobs to a cluster nor such a job
 IS_LOCAL = (
@@ -87,6 +90,13 @@ def image_files(*roles):
     return files
 
 
+def image_to_predict(wildcards):
+    """Files of the image; of the open-ended batch those that are there: a lost one fails its own job, not the workflow."""
+    row = VOLUMES[wildcards.volume]
+    files = input_files(row.image)
+    return there(files) if row.role == "predict" else files
+
+
 def image(wildcards):
     return str(VOLUMES[wildcards.volume].image)
 
@@ -115,3 +125,20 @@ SEGMENTED = [
     for exp, rows in SEGMENT_ROWS.items()
     for row in rows
 ] + [f"data/reports/{exp}/segments.json" for exp in EXPERIMENTS if with_ids(exp)]
+
+
+def summarise():
+    """data/predictions/EXPERIMENT/summary.tsv: what became of the volumes of role predict, if any was tried just now."""
+    for exp in EXPERIMENTS:
+        logs = Path("data/logs/predict", exp)
+        tried = [
+            logs / f"{row.name}.log"
+            for row in VOLUMES.values()
+            if row.role == "predict"
+        ]
+        if any(log.exists() and log.stat().st_mtime >= STARTED for log in tried):
+            from elektronn.prediction.batch import outcomes_of, write_summary
+
+            folder = Path("data/predictions", exp)
+            outcomes = outcomes_of(list(VOLUMES.values()), folder, logs, STARTED)
+            write_summary(folder / "summary.tsv", outcomes)

@@ -1,15 +1,3 @@
-import time
-
-STARTED = time.time()
-
-
-def image_to_predict(wildcards):
-    """Files of the image; of the open-ended batch those that are there: a lost one fails its own job, not the workflow."""
-    row = VOLUMES[wildcards.volume]
-    files = input_files(row.image)
-    return there(files) if row.role == "predict" else files
-
-
 rule prediction:
     input:
         model="data/models/{exp}/model.safetensors",
@@ -62,23 +50,6 @@ for exp in EXPERIMENTS:
                 if row.role == "predict"
             ],
         localrule: True
-
-
-def summarise():
-    """data/predictions/EXPERIMENT/summary.tsv: what became of the volumes of role predict, if any was tried just now."""
-    for exp in EXPERIMENTS:
-        logs = Path("data/logs/predict", exp)
-        tried = [
-            logs / f"{row.name}.log"
-            for row in VOLUMES.values()
-            if row.role == "predict"
-        ]
-        if any(log.exists() and log.stat().st_mtime >= STARTED for log in tried):
-            from elektronn.prediction.batch import outcomes_of, write_summary
-
-            folder = Path("data/predictions", exp)
-            outcomes = outcomes_of(list(VOLUMES.values()), folder, logs, STARTED)
-            write_summary(folder / "summary.tsv", outcomes)
 
 
 onsuccess:
