@@ -14,6 +14,7 @@ from elektronn.network.document import Document, Node, conv_node
 from elektronn.prediction import lanes
 from elektronn.prediction.dense import at_voxel, by_shifting
 from elektronn.prediction.lanes import LanesEngine, why_not
+from elektronn.prediction.lanes_layer import LARGE, LINE, floats
 from elektronn.prediction.lanes_plan import Lanes, Layout, misfit
 
 if "AVX-512" in why_not(build(chain(NetworkSettings()))):
@@ -73,7 +74,7 @@ def test_lanes_equal_the_strided_network_in_float64(name: str, lateral: tuple[in
         np.testing.assert_array_equal(LanesEngine(network, threads).block(image), found)
 
 
-@pytest.mark.parametrize("planes", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("planes", [1, 2, 3, 4, 6, 7])
 def test_kernels_of_three_planes_for_any_number_of_planes(planes: int) -> None:
     kernels = (one(1, 3), one(3, 3), one(3, 4), one(1, 2))
     pools = (one(1, 4), *(one(1, 1),) * 3)
@@ -172,3 +173,10 @@ def test_a_layout_of_voxels_is_that_of_the_image_but_for_whole_pairs_of_vectors(
     assert layout.pitches() == (192, 64, 7, 1)
     assert layout.span(Size(3, 4, 5)) == 3 * 7 + 5
     np.testing.assert_array_equal(layout.offsets(2, Size(2, 1, 1), Size(1, 4, 4)), [0, 64, 192, 256])
+
+
+@pytest.mark.parametrize(("count", "unit"), [(100, LINE), (LARGE, LARGE)])
+def test_buffers_begin_with_a_line_of_the_cache_or_a_large_page(count: int, unit: int) -> None:
+    found = floats(count)
+    assert found.size == count
+    assert found.ctypes.data % (4 * unit) == 0
