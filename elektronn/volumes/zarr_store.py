@@ -98,7 +98,8 @@ def _sharded(plan: Plan, lead: tuple[int, ...]) -> dict[str, Any]:
     from zarr.codecs import ZstdCodec
 
     shards = tuple(c * max(1, min(4, -(-n // c))) for c, n in zip(plan.chunks, plan.shape[-3:]))
-    return {"compressors": ZstdCodec(level=1), "shards": lead + shards, "dimension_names": list(plan.axes)}
+    packed = ZstdCodec(level=1, checksum=True)  # a bit that has changed is told when the chunk is read
+    return {"compressors": packed, "shards": lead + shards, "dimension_names": list(plan.axes)}
 
 
 class Shardwise:

@@ -412,3 +412,19 @@ def test_store_of_unknown_voxel_size_claims_no_unit(tmp_path: Path) -> None:
     assert [axis.get("unit") for axis in scales["axes"]] == [None, None, None]
     with open_volume(Address(tmp_path / "a.zarr")) as volume:
         assert volume.voxel_nm is None
+
+
+def test_a_bit_that_has_changed_in_a_store_of_ours_is_told(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (8, 9, 10), np.uint8)  # noise: zstd itself would take other bytes
+    with create_volume(Address(tmp_path / "a.zarr"), values.shape, np.uint8) as sink:
+        sink.write(whole(values.shape), values)
+    (shard,) = (file for file in (tmp_path / "a.zarr" / "0" / "c").rglob("*") if file.is_file())
+    content = shard.read_bytes()
+    for place in range(20, values.size, 97):
+        wrong = bytearray(content)
+        wrong[place] ^= 4
+        shard.write_bytes(wrong)
+        with pytest.raises(DataError, match=r"a\.zarr: cannot be read .*copy it again"):
+            load(Address(tmp_path / "a.zarr"))
+    shard.write_bytes(content)
+    assert np.array_equal(load(Address(tmp_path / "a.zarr")), values)
