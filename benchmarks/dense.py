@@ -214,7 +214,8 @@ def volume(name: str, way: str) -> None:
     settings, size, training = WHOLE[name]
     network = build(chain(settings), seed=1).eval()
     field, stride = network.geometry.field, network.geometry.stride
-    tile = training if way == "shift-and-stitch" else choose_tile(network.document, network.geometry, size, ROOM)
+    tile = choose_tile(network.document, network.geometry, size, ROOM, size.voxels)
+    tile = training if way == "shift-and-stitch" else tile
     run = route_of(network, way)
     image, found = image_of(network, Size(*(n + 8 * s for n, s in zip(size, stride)))), np.zeros(size, np.uint8)
     with torch.inference_mode():

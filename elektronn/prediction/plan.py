@@ -70,7 +70,7 @@ class Plan:
             room: for one tile, bytes.
         """
         block = block_for(geometry, size)
-        tile = choose_tile(document, geometry, Size(*map(min, size, block)), room)
+        tile = choose_tile(document, geometry, Size(*map(min, size, block)), room, size.voxels)
         effective = {name: value for name, value in plain(settings).items() if name not in WITHOUT_EFFECT}
         return cls(size, block, tile, {**facts, "settings": effective, "code": code_digest(*CODE)})
 

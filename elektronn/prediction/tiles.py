@@ -15,6 +15,11 @@ from elektronn.prediction.lanes_plan import lanes_bytes, misfit
 MEASURED_OVERHEAD = 1.25
 """Peak memory of a first tile over the closed form below: measured 0.86 to 1.51, 1.1 in the median (benchmarks/README.md)."""
 
+FRESH = 50
+"""Multiply-adds in the time that the system takes to hand over one byte of memory (benchmarks/README.md)."""
+LARGE = 3e8
+"""Memory of a tile that may be worth saving, bytes."""
+
 
 def bytes_of(document: Document, geometry: Geometry, tile: Size) -> int:
     """Memory that one output tile (zyx) takes at most, whichever engine predicts it, bytes."""
@@ -65,12 +70,13 @@ def _alive_inside(layer: ConvLayer, source: Size, dilation: Size, size: Size) ->
     return max(beside + maps, pooling, active)
 
 
-def choose_tile(document: Document, geometry: Geometry, wanted: Size, memory: float) -> Size:
+def choose_tile(document: Document, geometry: Geometry, wanted: Size, memory: float, voxels: int = 0) -> Size:
     """The output tile (zyx) that computes least twice, for an output of size ``wanted`` within ``memory`` bytes.
 
     The volume is cut into equal parts until they fit, once more each time along the axis where that adds the least
     work for the memory it saves. Late layers carry most of the work and see little beyond a tile, so tiles become flat
-    where kernels are.
+    where kernels are. Where it is known how many ``voxels`` there are to predict in all, the tile is cut further while memory that
+    is never taken saves more time than the work adds: a small volume is done before a large tile has paid for itself.
 
     Raises:
         GeometryError: even one voxel does not fit.
@@ -79,14 +85,29 @@ def choose_tile(document: Document, geometry: Geometry, wanted: Size, memory: fl
     while bytes_of(document, geometry, tile) > memory:
         if tile.voxels == 1:
             raise GeometryError(f"predict.memory_gb: one voxel needs {bytes_of(document, geometry, tile) / 1e9:.3f} GB")
-        before, smaller = work_of(document, geometry, tile), [_cut(tile, wanted, axis) for axis in range(3)]
-        prices = {
-            cut: math.log(work_of(document, geometry, cut) / before) / math.log(tile.voxels / cut.voxels)
-            for cut in smaller
-            if cut != tile
-        }
-        tile = min(prices, key=lambda cut: prices[cut])
+        tile = _smaller(document, geometry, tile, wanted)
+
+    def cost(tile: Size) -> float:
+        return voxels * work_of(document, geometry, tile) + FRESH * bytes_of(document, geometry, tile)
+
+    while (
+        voxels
+        and bytes_of(document, geometry, tile) > LARGE
+        and cost(cut := _smaller(document, geometry, tile, wanted)) < cost(tile)
+    ):
+        tile = cut
     return tile
+
+
+def _smaller(document: Document, geometry: Geometry, tile: Size, wanted: Size) -> Size:
+    """The tile of the next more parts, of more than one voxel."""
+    before, smaller = work_of(document, geometry, tile), [_cut(tile, wanted, axis) for axis in range(3)]
+    prices = {
+        cut: math.log(work_of(document, geometry, cut) / before) / math.log(tile.voxels / cut.voxels)
+        for cut in smaller
+        if cut != tile
+    }
+    return min(prices, key=lambda cut: prices[cut])
 
 
 def _cut(tile: Size, wanted: Size, axis: int) -> Size:

@@ -415,7 +415,9 @@ def test_store_of_unknown_voxel_size_claims_no_unit(tmp_path: Path) -> None:
 
 
 def test_a_bit_that_has_changed_in_a_store_of_ours_is_told(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).integers(0, 256, (8, 9, 10), np.uint8)  # noise: zstd itself would take other bytes
+    values = np.random.default_rng(0).integers(
+        0, 256, (8, 9, 10), np.uint8
+    )  # noise: zstd itself would take other bytes
     with create_volume(Address(tmp_path / "a.zarr"), values.shape, np.uint8) as sink:
         sink.write(whole(values.shape), values)
     (shard,) = (file for file in (tmp_path / "a.zarr" / "0" / "c").rglob("*") if file.is_file())

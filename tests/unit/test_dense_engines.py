@@ -21,7 +21,7 @@ from elektronn.prediction.allocator import keep_memory
 from elektronn.prediction.engines import engine_for, faster
 from elektronn.prediction.lanes import why_not
 from elektronn.prediction.settings import PredictSettings
-from elektronn.prediction.tiles import bytes_of, choose_tile
+from elektronn.prediction.tiles import FRESH, bytes_of, choose_tile, work_of
 from elektronn.volumes.address import parse_address
 from elektronn.volumes.arrays import load
 
@@ -137,6 +137,22 @@ def test_tiles_are_flat_where_kernels_are_and_no_larger_than_memory_allows() -> 
         assert tile.z < tile.y
         assert tile.z < tile.x
     assert choose_tile(document, geometry, wanted, 1e12) == wanted
+
+
+def test_a_small_volume_is_not_given_memory_that_it_cannot_repay() -> None:
+    network = build(chain(NetworkSettings()))
+    document, geometry, wanted = network.document, network.geometry, Size(64, 512, 512)
+
+    def cost(tile: Size, voxels: int) -> float:
+        return voxels * work_of(document, geometry, tile) + FRESH * bytes_of(document, geometry, tile)
+
+    fits = choose_tile(document, geometry, wanted, 2e9)
+    small = choose_tile(document, geometry, wanted, 2e9, wanted.voxels)
+    assert bytes_of(document, geometry, small) < 0.8 * bytes_of(document, geometry, fits)
+    assert cost(small, wanted.voxels) < cost(fits, wanted.voxels)
+    assert choose_tile(document, geometry, wanted, 2e9, 1000 * wanted.voxels) == fits
+    tiny = choose_tile(document, geometry, Size(8, 64, 64), 2e9, Size(8, 64, 64).voxels)
+    assert tiny == Size(8, 64, 64)  # saves nothing worth a second tile
 
 
 def test_memory_of_lanes_counts_where_it_is_the_larger() -> None:
