@@ -36,7 +36,7 @@ from elektronn.settings import plain
 GB = 1e9
 UNMEASURED = 2.0
 """Memory of a tile over the formula that was never exceeded (benchmarks/memory.py): freed memory is kept in pieces."""
-USUAL = 0.9
+USUAL = 0.95
 """Part of the memory by the formula, or as measured three times in a row, that a tile mostly takes (benchmarks/memory.py)."""
 BESIDE = 1e7
 """What is loaded after the program was measured: what writes, what checks; bytes (benchmarks/memory.py)."""
@@ -167,7 +167,8 @@ class Keeper:
 
     Args:
         allowance: of the prediction.
-        expected: memory of the process, bytes; raised where a tile turns out to need more.
+        expected: memory of the process, bytes; raised where a tile turns out to need more. Memory is given back before a tile that,
+            adding what one has added, would exceed it.
     """
 
     def __init__(self, allowance: Allowance, expected: float) -> None:
@@ -182,11 +183,11 @@ class Keeper:
             return
         has = resident()
         if self._is_fresh:
-            self.expected = max(self.expected, has)
+            self.expected = max(self.expected, has + self._most)
         elif self._before:
             self._most = max(self._most, has - self._before)
         limit = self.allowance.limit
-        self._is_fresh = has > min(self.expected, FULL * limit, limit - GROWTH * self._most)
+        self._is_fresh = has > min(self.expected - self._most, FULL * limit, limit - GROWTH * self._most)
         if self._is_fresh:
             give_back()
         self._before = resident()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -174,7 +176,8 @@ def test_unused_memory_is_given_back_when_little_is_left(monkeypatch: pytest.Mon
 def test_unused_memory_is_given_back_above_what_was_expected_unless_a_tile_needs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert kept(monkeypatch, 4.5e8, [4e8, 4.4e8, 4.6e8, 4.2e8, 4.55e8]) == [4.6e8, 4.55e8]
+    assert kept(monkeypatch, 4.5e8, [4e8, 4.2e8, 4.4e8, 4.2e8]) == [4.4e8], "the next one may add 20 MB again"
+    assert kept(monkeypatch, 4.5e8, [4e8, 4.4e8, 4.6e8, 4.55e8]) == [4.4e8], "4.6e8 and 40 MB more are expected then"
     assert kept(monkeypatch, 4.0e8, [4.2e8, 4.3e8, 4.3e8, 4.25e8]) == [4.2e8], "4.3e8 right after it was given back"
 
 
@@ -193,7 +196,10 @@ def test_outputs_are_gone_before_the_next_tile_is_computed(
     made, block = list[weakref.ref[np.ndarray]](), Engine.block
 
     def watched(self: Engine, image: np.ndarray) -> np.ndarray:
-        assert not any(ref() is not None for ref in made), "lies in the way"
+        end = time.monotonic() + 5  # threads of the storage library may still be letting go
+        while any(ref() is not None for ref in made):
+            gc.collect()
+            assert time.monotonic() < end, "lies in the way"
         found = block(self, image)
         made.append(weakref.ref(found))
         return found
