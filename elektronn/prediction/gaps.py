@@ -15,11 +15,7 @@ from elektronn.errors import DataError
 from elektronn.volumes.arrays import Volume
 from elektronn.volumes.stored import Reindexed, reading
 from elektronn.volumes.zarr_direct import Direct
-
-ABSENT = 2**64 - 1
-"""Place and length of a chunk that its shard does not hold."""
-
-Index = tuple[int, ...]
+from elektronn.volumes.zarr_layout import ABSENT, Index
 
 
 @dataclass(frozen=True)
