@@ -92,6 +92,7 @@ def choose_tile(document: Document, geometry: Geometry, wanted: Size, memory: fl
 
     while (
         voxels
+        and tile.voxels > 1
         and bytes_of(document, geometry, tile) > LARGE
         and cost(cut := _smaller(document, geometry, tile, wanted)) < cost(tile)
     ):

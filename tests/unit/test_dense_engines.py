@@ -16,7 +16,7 @@ from elektronn.errors import ConfigError
 from elektronn.network.build import Network, build
 from elektronn.network.chain import NetworkSettings, chain
 from elektronn.network.weights import save_model
-from elektronn.prediction import engines, stage
+from elektronn.prediction import engines, stage, tiles
 from elektronn.prediction.allocator import keep_memory
 from elektronn.prediction.engines import engine_for, faster
 from elektronn.prediction.lanes import why_not
@@ -153,6 +153,13 @@ def test_a_small_volume_is_not_given_memory_that_it_cannot_repay() -> None:
     assert choose_tile(document, geometry, wanted, 2e9, 1000 * wanted.voxels) == fits
     tiny = choose_tile(document, geometry, Size(8, 64, 64), 2e9, Size(8, 64, 64).voxels)
     assert tiny == Size(8, 64, 64)  # saves nothing worth a second tile
+
+
+def test_one_voxel_is_not_cut_however_much_memory_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "LARGE", 0)
+    network = build(chain(NetworkSettings()))
+    one = Size(1, 1, 1)
+    assert choose_tile(network.document, network.geometry, one, 2e9, 1) == one
 
 
 def test_memory_of_lanes_counts_where_it_is_the_larger() -> None:
